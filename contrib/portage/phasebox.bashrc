@@ -1,0 +1,65 @@
+# Runs the phases of a stock Portage in phasebox. Source it from
+# /etc/portage/bashrc; README.md beside it says how and names the variables.
+#
+# ebuild.sh sources bashrc in every phase, before any code of the ebuild. Here
+# it gives way to phasebox, which starts ebuild.sh again inside the box.
+#
+# The second start is known by an argument, because Portage saves every
+# variable for the phases to come and a saved "already boxed" would let those
+# through unboxed. EBUILD_SH_ARGS is made afresh at each start and never
+# saved, and ebuild.sh looks at the first of its arguments only.
+
+if [[ ${0##*/} == ebuild.sh &&
+	${EBUILD_PHASE} == @(depend|pretend|setup|unpack|prepare|configure|compile|test|install|preinst|postinst|prerm|postrm|config|info|nofetch) &&
+	" ${EBUILD_SH_ARGS} " != *" phasebox:${EBUILD_PHASE} "* ]]
+then
+	# Nothing set below lives on: this shell is replaced, or it dies.
+	phasebox=${PHASEBOX}
+	if [[ -z ${phasebox} ]]; then
+		# PATH is the ebuild's to change, so it does not choose the program.
+		for phasebox in /usr/local/bin/phasebox /usr/bin/phasebox /bin/phasebox; do
+			[[ -x ${phasebox} ]] && break
+		done
+	fi
+	[[ ${phasebox} == /* && -f ${phasebox} && -x ${phasebox} ]] ||
+		die "phasebox: '${phasebox}' is not an executable file with an absolute name; install phasebox or correct PHASEBOX"
+
+	phasebox_features=${PHASEBOX_FEATURES-${FEATURES}}
+	phasebox_options=(
+		${PHASEBOX_OPTIONS}
+		--features="${phasebox_features}"
+		--phase="${EBUILD_PHASE}"
+		--restrict="${PORTAGE_RESTRICT}"
+	)
+
+	# Given PROPERTIES, phasebox keeps the network from a src_unpack that is
+	# not "live".
+	if [[ ${EBUILD_PHASE} != unpack || ${PHASEBOX_UNPACK} == live ]]; then
+		phasebox_options+=( --properties="${PORTAGE_PROPERTIES}" )
+	fi
+
+	# Only to name the group after the package: --cgroup asks for a group in
+	# every phase, also where FEATURES does not.
+	if [[ ${EBUILD_PHASE} == @(unpack|prepare|configure|compile|test|install) ]]; then
+		phasebox_name=
+		for phasebox_word in ${phasebox_features}; do
+			case ${phasebox_word} in
+			cgroup) phasebox_name=${CATEGORY}/${PF} ;;
+			-cgroup) phasebox_name= ;;
+			esac
+		done
+		[[ ${phasebox_name} ]] && phasebox_options+=( --cgroup="${phasebox_name::128}" )
+	fi
+
+	# What ebuild.sh has taken out of its own environment, its second start
+	# needs again: the function behind "use", the list of eclasses, now an array
+	# (and read-only, hence env), and in "depend" PATH.
+	declare -F ___in_portage_iuse >/dev/null && export -f ___in_portage_iuse
+	phasebox_environment=( PORTAGE_ECLASS_LOCATIONS="${PORTAGE_ECLASS_LOCATIONS[*]@Q}" )
+	[[ ${EBUILD_PHASE} == depend ]] && phasebox_environment+=( PATH="${_PORTAGE_ORIG_PATH-${PATH}}" )
+
+	exec "${phasebox}" "${phasebox_options[@]}" -- /usr/bin/env "${phasebox_environment[@]}" \
+		"${BASH}" "$0" ${EBUILD_SH_ARGS} "phasebox:${EBUILD_PHASE}"
+	# Reached only under "shopt -s execfail"; without it the shell has exited.
+	die "phasebox: '${phasebox}' could not be executed"
+fi

@@ -1,0 +1,48 @@
+//! x86-64. The kernel takes the number in rax and arguments in rdi, rsi, rdx, r10, r8; it
+//! destroys rcx and r11.
+
+/// `R_X86_64_RELATIVE`.
+pub const RELATIVE: u32 = 8;
+
+/// Makes system call `number`, always with five arguments, so that no register is left stale.
+///
+/// # Safety
+/// The arguments must be what that system call expects; pointers must be valid for what it does.
+#[inline]
+pub unsafe fn syscall5(number: usize, arguments: [usize; 5]) -> usize {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: passed on to the caller of this function.
+    unsafe { sc::syscall5(number, a, b, c, d, e) }
+}
+
+/// Ends the process by an illegal instruction.
+#[inline]
+pub fn trap() -> ! {
+    // SAFETY: ud2 raises SIGILL and touches nothing.
+    unsafe { core::arch::asm!("ud2", options(noreturn, nomem, nostack)) }
+}
+
+/// Writes `_start`: hands the initial stack pointer first to `$relocate`, then to `$enter`.
+///
+/// Two calls, so that no read of a pointer table can be moved before its relocation.
+#[macro_export]
+macro_rules! start {
+    ($relocate:path, $enter:path) => {
+        core::arch::global_asm!(
+            ".globl _start",
+            ".type _start,@function",
+            "_start:",
+            "xor ebp, ebp",
+            "mov rbx, rsp",
+            "mov rdi, rsp",
+            "and rsp, -16",
+            "call {relocate}",
+            "mov rdi, rbx",
+            "call {enter}",
+            "ud2",
+            ".size _start, . - _start",
+            relocate = sym $relocate,
+            enter = sym $enter,
+        );
+    };
+}

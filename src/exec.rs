@@ -1,0 +1,54 @@
+//! Finding and executing COMMAND, as execvp(3) does.
+#![forbid(unsafe_code)]
+
+use core::ffi::CStr;
+
+use crate::creds::Dropped;
+use crate::plan::Command;
+use crate::sys::path::Path;
+use crate::sys::{Errno, process};
+
+/// Where commands are looked for when the environment has no PATH, as in execvp(3).
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// Executes the command; returns only the error. The witness shows that privileges are gone:
+/// nothing is looked up with them, so that no answer tells of what only they could see.
+#[must_use]
+pub fn execute(command: Command, _: &Dropped) -> Errno {
+    let name = command.argv.get(0).unwrap_or_default();
+    if name.is_empty() {
+        return Errno::ENOENT;
+    }
+    if name.to_bytes().contains(&b'/') {
+        return process::execute(name, command.argv, command.envp);
+    }
+    let path = variable(command, b"PATH=").unwrap_or(DEFAULT_PATH);
+    let mut result = Errno::ENOENT;
+    for directory in path.split(|byte| *byte == b':') {
+        let Ok(file) = join(directory, name) else {
+            continue;
+        };
+        match process::execute(file.as_cstr(), command.argv, command.envp) {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            // One that may not be executed is remembered, in case that no other is found.
+            Errno::EACCES => result = Errno::EACCES,
+            errno => return errno,
+        }
+    }
+    result
+}
+
+fn variable(command: Command, prefix: &[u8]) -> Option<&'static [u8]> {
+    command.envp.iter().find_map(|variable| variable.to_bytes().strip_prefix(prefix))
+}
+
+/// An empty directory in PATH is the working directory.
+fn join(directory: &[u8], name: &CStr) -> Result<Path, Errno> {
+    let mut file = Path::new();
+    if !directory.is_empty() {
+        file.push(directory)?;
+        file.push(b"/")?;
+    }
+    file.push(name.to_bytes())?;
+    Ok(file)
+}

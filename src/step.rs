@@ -1,0 +1,122 @@
+//! The steps that can fail, in the order in which they are made: the names that messages use.
+#![forbid(unsafe_code)]
+
+use crate::sys::{Errno, Result as SysResult};
+
+macro_rules! steps {
+    ($($step:ident $text:literal,)*) => {
+        /// A step of the program.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Step { $(#[doc = $text] $step,)* }
+
+        /// All of them, in order, and in the same order what comes after "unable to".
+        const STEPS: &[Step] = &[$(Step::$step),*];
+        const TEXTS: &str = concat!($($text, "\n"),*);
+    };
+}
+
+steps! {
+    FillDescriptors "open descriptors 0 to 2",
+    Print "write to standard output",
+    FindCaller "find out who is calling",
+    RunSetId "run with different real and effective ids",
+    FindGroup "find the caller's control group",
+    MakeGroup "make a control group",
+    BlockSignals "block signals",
+    OpenLink "make a pair of sockets",
+    UserNamespace "make a user namespace",
+    PidNamespace "make a PID namespace",
+    StartCommand "start a process for the command",
+    StartGuard "start a guard for the box",
+    CloseDescriptors "close the caller's descriptors",
+    LeaveDirectory "leave the caller's directory",
+    JoinGroup "join the control group",
+    MapIds "map the caller's ids into the user namespace",
+    NetNamespace "make a network namespace",
+    HostNameNamespace "make a host name namespace",
+    IpcNamespace "make an IPC namespace",
+    MountNamespace "make a mount namespace",
+    LoopbackUp "set the loopback interface up",
+    LoopbackAddress "give the loopback interface its addresses",
+    LoopbackRoute "route multicast and broadcast to the loopback interface",
+    Ping "allow ICMP echo sockets",
+    HostName "set the host name",
+    DetachMounts "keep mounts inside the mount namespace",
+    MountProc "mount /proc for the PID namespace",
+    AwaitStub "hear from the waiting process",
+    StartInit "start the command below its init",
+    SetGroups "set the supplementary groups",
+    SetGroup "set the group id",
+    SetUser "set the user id",
+    DropCapabilities "give up capabilities",
+    ForbidPrivileges "forbid new privileges",
+    VerifyDrop "make sure that all privileges are gone",
+    RestoreSignals "restore the caller's signals",
+    EmptyGroup "kill everything in the box within 10 seconds",
+    RemoveGroup "remove the control group",
+    Wait "wait for the command",
+}
+
+impl Step {
+    /// What comes after "unable to".
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        TEXTS.lines().nth(self as usize).unwrap_or_default()
+    }
+}
+
+/// A step that failed, and the kernel's answer: packed, to be returned in a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Failure(usize);
+
+/// Above the highest errno.
+const STEP_SHIFT: u32 = 16;
+
+impl Failure {
+    /// `step` failed with `errno`.
+    #[must_use]
+    pub const fn new(step: Step, errno: Errno) -> Failure {
+        Failure((step as usize) << STEP_SHIFT | errno.number())
+    }
+
+    /// What was tried.
+    #[must_use]
+    pub fn step(self) -> Option<Step> {
+        STEPS.get(self.0 >> STEP_SHIFT).copied()
+    }
+
+    /// The kernel's answer.
+    #[must_use]
+    pub const fn errno(self) -> Errno {
+        Errno::from_raw(self.0 & ((1 << STEP_SHIFT) - 1))
+    }
+}
+
+/// To name the step of a system call's error.
+pub trait At<T> {
+    /// `self`, its error as a [`Failure`] of `step`.
+    fn at(self, step: Step) -> Result<T, Failure>;
+}
+
+impl<T> At<T> for SysResult<T> {
+    fn at(self, step: Step) -> Result<T, Failure> {
+        self.map_err(|errno| Failure::new(step, errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_step_and_errno() {
+        for step in STEPS {
+            for errno in [Errno::EPERM, Errno::from_raw(4095)] {
+                let failure = Failure::new(*step, errno);
+                assert_eq!((failure.step(), failure.errno()), (Some(*step), errno));
+            }
+            assert!(!step.text().is_empty());
+        }
+        assert_eq!(Step::Wait.text(), "wait for the command");
+    }
+}

@@ -1,0 +1,140 @@
+//! What execve(2) left on the stack: arguments, environment, random bytes.
+
+use core::ffi::{CStr, c_char};
+
+use linux_raw_sys::auxvec;
+
+/// A NULL-ended vector of strings that lives as long as the process.
+#[derive(Clone, Copy)]
+pub struct Strings {
+    first: *const *const c_char,
+    length: usize,
+}
+
+impl Strings {
+    /// How many strings there are.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.length == 0
+    }
+
+    /// The string at `index`.
+    #[must_use]
+    pub fn get(self, index: usize) -> Option<&'static CStr> {
+        if index >= self.length {
+            return None;
+        }
+        // SAFETY: below the length, so a pointer that the kernel wrote; not NULL, see from_stack.
+        let string = unsafe { *self.first.add(index) };
+        // SAFETY: the kernel ends each string with a NUL and nothing in this program changes it.
+        Some(unsafe { CStr::from_ptr(string) })
+    }
+
+    /// All strings from `index` on; empty where there are fewer.
+    #[must_use]
+    pub fn from(self, index: usize) -> Strings {
+        let skipped = index.min(self.length);
+        // SAFETY: at most one past the last string, where the NULL is.
+        Strings { first: unsafe { self.first.add(skipped) }, length: self.length - skipped }
+    }
+
+    /// Each string in turn.
+    pub fn iter(self) -> impl Iterator<Item = &'static CStr> + Clone {
+        (0..self.length).filter_map(move |index| self.get(index))
+    }
+
+    /// For execve.
+    pub(super) fn as_ptr(self) -> *const *const c_char {
+        self.first
+    }
+}
+
+/// The start of the process.
+#[derive(Clone, Copy)]
+pub struct Start {
+    /// The program's name and its arguments.
+    pub argv: Strings,
+    /// The environment, only ever passed on (but for PATH, after the drop).
+    pub envp: Strings,
+    /// Sixteen random bytes of the kernel's (AT_RANDOM, getauxval(3)), new at each execve.
+    pub random: [u8; 16],
+}
+
+impl Start {
+    /// Reads the initial stack: argc, argv, NULL, envp, NULL, auxiliary vector.
+    ///
+    /// Counts the strings by their NULL, not by argc: before Linux 5.18 an empty argv is passed on
+    /// (CVE-2021-4034), and then argv and envp still are where their NULLs say.
+    ///
+    /// # Safety
+    /// `stack` is the initial stack pointer of this process.
+    #[must_use]
+    pub unsafe fn from_stack(stack: *const usize) -> Start {
+        let strings = |first: *const usize| {
+            let mut length = 0;
+            // SAFETY: stops at the NULL that ends the vector.
+            while unsafe { *first.add(length) } != 0 {
+                length += 1;
+            }
+            Strings { first: first.cast(), length }
+        };
+        // SAFETY: argv follows argc.
+        let argv = strings(unsafe { stack.add(1) });
+        // SAFETY: envp follows argv's NULL.
+        let envp = strings(unsafe { stack.add(argv.length + 2) });
+        // SAFETY: the auxiliary vector follows envp's NULL.
+        let mut auxiliary = unsafe { stack.add(argv.length + envp.length + 3) };
+
+        let mut random = [0; 16];
+        loop {
+            // SAFETY: pairs up to AT_NULL.
+            let [key, value] = unsafe { auxiliary.cast::<[usize; 2]>().read() };
+            if key == auxvec::AT_NULL as usize {
+                break;
+            }
+            if key == auxvec::AT_RANDOM as usize {
+                // SAFETY: the kernel gives the address of sixteen bytes.
+                random = unsafe { (value as *const [u8; 16]).read() };
+            }
+            // SAFETY: not the last pair.
+            auxiliary = unsafe { auxiliary.add(2) };
+        }
+        Start { argv, envp, random }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn stack(argv: &[&CStr], envp: &[&CStr], random: &[u8; 16]) -> Vec<usize> {
+        let mut words = Vec::from([argv.len()]);
+        words.extend(argv.iter().map(|string| string.as_ptr() as usize));
+        words.push(0);
+        words.extend(envp.iter().map(|string| string.as_ptr() as usize));
+        words.extend([0, 6, 4096, 25, random.as_ptr() as usize, 0, 0]);
+        words
+    }
+
+    #[test]
+    fn the_stack_is_read_with_and_without_arguments() {
+        let random = *b"0123456789abcdef";
+        for argv in [&[c"box", c"-n"][..], &[]] {
+            let words = stack(argv, &[c"A=1"], &random);
+            // SAFETY: laid out as the kernel does.
+            let start = unsafe { Start::from_stack(words.as_ptr()) };
+            assert_eq!(start.argv.iter().collect::<Vec<_>>(), argv);
+            assert_eq!(start.envp.get(0), Some(c"A=1"));
+            assert_eq!(start.envp.len(), 1);
+            assert_eq!(start.random, random);
+            assert!(start.argv.from(5).is_empty());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Error numbers, with the names and meanings that messages use. errno(3).
+
+use linux_raw_sys::errno as raw;
+
+/// What a system call returns.
+pub type Result<T> = core::result::Result<T, Errno>;
+
+/// An error number, positive. As wide as a register, like all that is returned in one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Errno(usize);
+
+macro_rules! errnos {
+    ($($name:ident $meaning:literal,)*) => {
+        impl Errno {
+            $(#[doc = $meaning] pub const $name: Errno = Errno(raw::$name as usize);)*
+        }
+
+        /// The numbers, and in the same order a name and a meaning for each.
+        const NUMBERS: &[u8] = &[$(raw::$name as u8),*];
+        const TEXTS: &str = concat!($(stringify!($name), " ", $meaning, "\n"),*);
+    };
+}
+
+errnos! {
+    EPERM "operation not permitted",
+    ENOENT "no such file or directory",
+    ESRCH "no such process",
+    EINTR "interrupted",
+    EIO "input/output error",
+    ENXIO "no such device or address",
+    E2BIG "argument list too long",
+    ENOEXEC "not in an executable format",
+    EBADF "bad file descriptor",
+    ECHILD "no such child",
+    EAGAIN "a limit is reached",
+    ENOMEM "out of memory",
+    EACCES "permission denied",
+    EFAULT "bad address",
+    EBUSY "device or resource busy",
+    EEXIST "already exists",
+    EXDEV "on another file system",
+    ENODEV "no such device",
+    ENOTDIR "not a directory",
+    EISDIR "is a directory",
+    EINVAL "invalid argument",
+    ENFILE "too many open files in the system",
+    EMFILE "too many open files",
+    ETXTBSY "text file busy",
+    EFBIG "file too large",
+    ENOSPC "no space left, or a limit is reached",
+    EROFS "read-only file system",
+    EPIPE "broken pipe",
+    ERANGE "out of range",
+    ENAMETOOLONG "name too long",
+    ENOSYS "not in this kernel",
+    ELOOP "too many symbolic links",
+    ELIBBAD "damaged interpreter",
+    EOVERFLOW "value too large",
+    EUSERS "too many users",
+    EOPNOTSUPP "not supported",
+    EAFNOSUPPORT "address family not supported",
+    EADDRNOTAVAIL "address not available",
+    ENETDOWN "network is down",
+    ENOBUFS "no buffer space",
+    ETIMEDOUT "timed out",
+    ESTALE "stale file handle",
+    EDQUOT "quota exceeded",
+    ENOKEY "key not available",
+}
+
+impl Errno {
+    /// The number as the kernel gives it, made positive: 1 to 4095.
+    #[must_use]
+    pub const fn from_raw(number: usize) -> Errno {
+        Errno(number)
+    }
+
+    /// The number, for an error that has no name here.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.0
+    }
+
+    /// Its name as in errno(3) and what it means; none for one that this program never meets.
+    #[must_use]
+    pub fn describe(self) -> Option<(&'static str, &'static str)> {
+        let index = NUMBERS.iter().position(|number| usize::from(*number) == self.0)?;
+        TEXTS.lines().nth(index)?.split_once(' ')
+    }
+}

@@ -1,0 +1,151 @@
+//! User and group ids, capabilities, keyrings. Always the 32-bit calls (setresuid32 and so on,
+//! where a processor has both): the 16-bit ones answer success and change nothing for some ids.
+
+use linux_raw_sys::{general as k, prctl};
+
+use super::{Result, call};
+
+/// Real, effective and saved id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ids {
+    /// Real.
+    pub real: u32,
+    /// Effective.
+    pub effective: u32,
+    /// Saved.
+    pub saved: u32,
+}
+
+impl Ids {
+    /// The same id three times.
+    #[must_use]
+    pub const fn all(id: u32) -> Ids {
+        Ids { real: id, effective: id, saved: id }
+    }
+}
+
+/// getresuid(2).
+pub fn user_ids() -> Result<Ids> {
+    three_ids(k::__NR_getresuid)
+}
+
+/// getresgid(2).
+pub fn group_ids() -> Result<Ids> {
+    three_ids(k::__NR_getresgid)
+}
+
+fn three_ids(number: u32) -> Result<Ids> {
+    let mut ids = Ids::all(u32::MAX);
+    let arguments = [
+        &raw mut ids.real as usize,
+        &raw mut ids.effective as usize,
+        &raw mut ids.saved as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel writes three 32-bit ids.
+    unsafe { call(number, arguments) }?;
+    Ok(ids)
+}
+
+/// setresuid(2), all three.
+pub fn set_user_ids(id: u32) -> Result<()> {
+    let id = id as usize;
+    // SAFETY: numbers only.
+    unsafe { call(k::__NR_setresuid, [id, id, id, 0, 0]) }.map(drop)
+}
+
+/// setresgid(2), all three.
+pub fn set_group_ids(id: u32) -> Result<()> {
+    let id = id as usize;
+    // SAFETY: numbers only.
+    unsafe { call(k::__NR_setresgid, [id, id, id, 0, 0]) }.map(drop)
+}
+
+/// setgroups(2).
+pub fn set_groups(groups: &[u32]) -> Result<()> {
+    let arguments = [groups.len(), groups.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: the kernel reads as many ids as the slice has.
+    unsafe { call(k::__NR_setgroups, arguments) }.map(drop)
+}
+
+/// getgroups(2) into `buffer`; EINVAL where there are more.
+pub fn groups(buffer: &mut [u32]) -> Result<&[u32]> {
+    let arguments = [buffer.len(), buffer.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: the kernel writes at most as many ids as the slice has.
+    let count = unsafe { call(k::__NR_getgroups, arguments) }?;
+    Ok(buffer.get(..count).unwrap_or_default())
+}
+
+/// Capability sets, a bit for each capability. capabilities(7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// In force.
+    pub effective: u64,
+    /// May be made effective.
+    pub permitted: u64,
+    /// Kept over execve(2) of a file that has them, too.
+    pub inheritable: u64,
+}
+
+impl Capabilities {
+    /// None at all.
+    pub const NONE: Capabilities = Capabilities { effective: 0, permitted: 0, inheritable: 0 };
+
+    /// Whether CAP_SYS_ADMIN is in force: namespaces can be made without a user namespace.
+    #[must_use]
+    pub fn may_administer(self) -> bool {
+        self.effective & (1 << k::CAP_SYS_ADMIN) != 0
+    }
+}
+
+/// Of this process; version 3, two words of 32 bits.
+const HEADER: k::__user_cap_header_struct =
+    k::__user_cap_header_struct { version: k::_LINUX_CAPABILITY_VERSION_3, pid: 0 };
+
+/// capget(2).
+pub fn capabilities() -> Result<Capabilities> {
+    let empty = k::__user_cap_data_struct { effective: 0, permitted: 0, inheritable: 0 };
+    let mut header = HEADER;
+    let mut data = [empty; 2];
+    let arguments = [&raw mut header as usize, data.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: version 3 has two words.
+    unsafe { call(k::__NR_capget, arguments) }?;
+    let [low, high] = data;
+    let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+    Ok(Capabilities {
+        effective: join(low.effective, high.effective),
+        permitted: join(low.permitted, high.permitted),
+        inheritable: join(low.inheritable, high.inheritable),
+    })
+}
+
+/// capset(2).
+pub fn set_capabilities(sets: Capabilities) -> Result<()> {
+    let word = |shift: u32| k::__user_cap_data_struct {
+        effective: (sets.effective >> shift) as u32,
+        permitted: (sets.permitted >> shift) as u32,
+        inheritable: (sets.inheritable >> shift) as u32,
+    };
+    let mut header = HEADER;
+    let data = [word(0), word(32)];
+    let arguments = [&raw mut header as usize, data.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: version 3 has two words.
+    unsafe { call(k::__NR_capset, arguments) }.map(drop)
+}
+
+/// PR_CAP_AMBIENT_CLEAR_ALL: nothing is kept over execve(2) by a process that is not root.
+pub fn clear_ambient_capabilities() -> Result<()> {
+    let clear = prctl::PR_CAP_AMBIENT_CLEAR_ALL as usize;
+    super::process::prctl(prctl::PR_CAP_AMBIENT, clear).map(drop)
+}
+
+/// PR_SET_NO_NEW_PRIVS: no execve(2) gives a privilege any more.
+pub fn set_no_new_privileges() -> Result<()> {
+    super::process::prctl(prctl::PR_SET_NO_NEW_PRIVS, 1).map(drop)
+}
+
+/// PR_GET_NO_NEW_PRIVS.
+pub fn no_new_privileges() -> Result<bool> {
+    super::process::prctl(prctl::PR_GET_NO_NEW_PRIVS, 0).map(|value| value == 1)
+}

@@ -1,0 +1,239 @@
+//! Processes: start, execute, wait, signal, namespaces, end.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::{general as k, prctl as p};
+
+use super::args::Strings;
+use super::fd::{Fd, OwnedFd};
+use super::signal::Signal;
+use super::{Errno, Result, call};
+use crate::status::Ending;
+
+/// A process id, never 0 or negative: those mean groups of processes to kill(2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pid(usize);
+
+impl Pid {
+    /// A number that the kernel gave; none for 0 (a process of a PID namespace not seen from
+    /// here) and for what is no pid.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Pid> {
+        (number > 0 && number <= i32::MAX as u32).then_some(Pid(number as usize))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// Kinds of namespace, as bits for [`unshare`] and [`fork`]. namespaces(7).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Namespaces(u32);
+
+impl Namespaces {
+    /// None.
+    pub const NONE: Namespaces = Namespaces(0);
+    /// Network.
+    pub const NET: Namespaces = Namespaces(k::CLONE_NEWNET);
+    /// Host name.
+    pub const UTS: Namespaces = Namespaces(k::CLONE_NEWUTS);
+    /// System V IPC and POSIX message queues.
+    pub const IPC: Namespaces = Namespaces(k::CLONE_NEWIPC);
+    /// Process ids.
+    pub const PID: Namespaces = Namespaces(k::CLONE_NEWPID);
+    /// Mounts.
+    pub const MOUNT: Namespaces = Namespaces(k::CLONE_NEWNS);
+    /// User and group ids, capabilities.
+    pub const USER: Namespaces = Namespaces(k::CLONE_NEWUSER);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Namespaces) -> Namespaces {
+        Namespaces(self.0 | other.0)
+    }
+
+    /// `self` where `wanted`, otherwise none.
+    #[must_use]
+    pub const fn when(self, wanted: bool) -> Namespaces {
+        if wanted { self } else { Namespaces::NONE }
+    }
+}
+
+/// Which side of [`fork`] this is.
+pub enum Fork {
+    /// The new process.
+    Child,
+    /// The old one, with the new one's pid.
+    Parent(Pid),
+}
+
+/// clone(2) as fork(2), the child in new `namespaces` of its own.
+pub fn fork(namespaces: Namespaces) -> Result<Fork> {
+    let flags = (namespaces.0 | k::SIGCHLD) as usize;
+    // SAFETY: without CLONE_VM the child has a copy of all memory; the process has one thread.
+    let pid = unsafe { call(k::__NR_clone, [flags, 0, 0, 0, 0]) }?;
+    Ok(Pid::new(pid as u32).map_or(Fork::Child, Fork::Parent))
+}
+
+/// unshare(2).
+pub fn unshare(namespaces: Namespaces) -> Result<()> {
+    // SAFETY: numbers only; the process has one thread.
+    unsafe { call(k::__NR_unshare, [namespaces.0 as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// setns(2): joins the namespace that `fd` stands for.
+pub fn join_namespace(fd: Fd, kind: Namespaces) -> Result<()> {
+    // SAFETY: numbers only.
+    unsafe { call(k::__NR_setns, [fd.raw(), kind.0 as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// pidfd_open(2) of this process.
+pub fn open_self() -> Result<OwnedFd> {
+    // SAFETY: numbers only.
+    let pid = unsafe { call(k::__NR_getpid, [0; 5]) }?;
+    // SAFETY: numbers only.
+    unsafe { call(k::__NR_pidfd_open, [pid, 0, 0, 0, 0]) }.map(OwnedFd::from_raw)
+}
+
+/// execve(2); returns only where it failed.
+pub fn execute(path: &CStr, argv: Strings, envp: Strings) -> Errno {
+    let arguments =
+        [path.as_ptr() as usize, argv.as_ptr() as usize, envp.as_ptr() as usize, 0, 0];
+    // SAFETY: a NUL-ended path and NULL-ended vectors of NUL-ended strings.
+    match unsafe { call(k::__NR_execve, arguments) } {
+        Ok(_) => Errno::EINVAL,
+        Err(errno) => errno,
+    }
+}
+
+/// exit_group(2).
+pub fn exit(status: u8) -> ! {
+    // SAFETY: numbers only.
+    let _ = unsafe { call(k::__NR_exit_group, [usize::from(status), 0, 0, 0, 0]) };
+    crate::arch::trap()
+}
+
+/// getpid(2).
+#[must_use]
+pub fn this() -> u32 {
+    // SAFETY: numbers only. getpid has no error.
+    unsafe { call(k::__NR_getpid, [0; 5]) }.map_or(0, |pid| pid as u32)
+}
+
+/// Whether this process leads its session. getsid(2).
+#[must_use]
+pub fn leads_session() -> bool {
+    // SAFETY: numbers only.
+    let session = unsafe { call(k::__NR_getsid, [0; 5]) };
+    session == Ok(this() as usize)
+}
+
+/// setsid(2).
+pub fn new_session() -> Result<()> {
+    // SAFETY: numbers only.
+    unsafe { call(k::__NR_setsid, [0; 5]) }.map(drop)
+}
+
+/// kill(2) of one process.
+pub fn send(pid: Pid, signal: Signal) -> Result<()> {
+    // SAFETY: numbers only; a pid above 0 is one process.
+    unsafe { call(k::__NR_kill, [pid.0, signal.number(), 0, 0, 0]) }.map(drop)
+}
+
+/// kill(2) of this process itself.
+pub fn send_self(signal: Signal) {
+    if let Some(pid) = Pid::new(this()) {
+        // A process may always signal itself.
+        let _ = send(pid, signal);
+    }
+}
+
+/// kill(2) of every process of this PID namespace, except its init, which must be this process.
+pub fn send_all_as_init(signal: Signal) {
+    // Anywhere else, -1 would mean everything that this user may signal.
+    if this() == 1 {
+        // SAFETY: numbers only. ESRCH means there was none.
+        let _ = unsafe { call(k::__NR_kill, [usize::MAX, signal.number(), 0, 0, 0]) };
+    }
+}
+
+/// What a child did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// It has ended and is reaped.
+    Ended(Ending),
+    /// It has stopped.
+    Stopped(Signal),
+    /// It has been continued.
+    Continued,
+}
+
+/// Asks, without waiting, what `pid` did since it was last asked. waitid(2).
+pub fn poll_child(pid: Pid) -> Result<Option<Change>> {
+    Ok(waitid(k::P_PID, pid.number(), k::WEXITED | k::WSTOPPED | k::WCONTINUED)?.map(|(_, change)| change))
+}
+
+/// As [`poll_child`], of any child; for an init that reaps.
+pub fn poll_any_child() -> Result<Option<(Pid, Change)>> {
+    waitid(k::P_ALL, 0, k::WEXITED | k::WSTOPPED | k::WCONTINUED)
+}
+
+fn waitid(kind: u32, pid: u32, options: u32) -> Result<Option<(Pid, Change)>> {
+    let mut info = core::mem::MaybeUninit::<k::siginfo_t>::zeroed();
+    let options = options | k::WNOHANG;
+    let arguments =
+        [kind as usize, pid as usize, info.as_mut_ptr() as usize, options as usize, 0];
+    // SAFETY: the kernel writes one siginfo; no rusage is asked for.
+    unsafe { call(k::__NR_waitid, arguments) }?;
+    // SAFETY: all of it is integers, zeroed before.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: waitid fills the fields of SIGCHLD, or leaves the zeros.
+    let common = unsafe { info.__bindgen_anon_1.__bindgen_anon_1 };
+    // SAFETY: as above.
+    let child = unsafe { common._sifields._sigchld };
+    let Some(pid) = Pid::new(child._pid as u32) else {
+        return Ok(None);
+    };
+    let number = child._status as u32;
+    let signal = Signal::new(number).ok_or(Errno::EINVAL);
+    let change = match common.si_code as u32 {
+        k::CLD_EXITED => Change::Ended(Ending::Exited(number as u8)),
+        k::CLD_KILLED | k::CLD_DUMPED => Change::Ended(Ending::Killed(signal?)),
+        k::CLD_STOPPED | k::CLD_TRAPPED => Change::Stopped(signal?),
+        _ => Change::Continued,
+    };
+    Ok(Some((pid, change)))
+}
+
+/// prctl(2).
+pub(super) fn prctl(option: u32, value: usize) -> Result<usize> {
+    // SAFETY: only called with options whose argument is a number.
+    unsafe { call(k::__NR_prctl, [option as usize, value, 0, 0, 0]) }
+}
+
+/// PR_SET_PDEATHSIG: SIGKILL when the parent dies. Cleared by a change of credentials.
+pub fn die_with_parent() -> Result<()> {
+    prctl(p::PR_SET_PDEATHSIG, k::SIGKILL as usize).map(drop)
+}
+
+/// PR_SET_DUMPABLE 0: no core dump, no ptrace, no /proc files for others of the same uid.
+pub fn forbid_dump() -> Result<()> {
+    prctl(p::PR_SET_DUMPABLE, 0).map(drop)
+}
+
+/// PR_SET_NAME: what ps(1) shows; at most 15 bytes.
+pub fn set_name(name: &CStr) {
+    // SAFETY: the kernel reads up to 16 bytes or the NUL.
+    let _ = unsafe {
+        call(k::__NR_prctl, [p::PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0])
+    };
+}
+
+/// sethostname(2).
+pub fn set_host_name(name: &[u8]) -> Result<()> {
+    // SAFETY: the kernel reads as many bytes as the slice has.
+    unsafe { call(k::__NR_sethostname, [name.as_ptr() as usize, name.len(), 0, 0, 0]) }.map(drop)
+}

@@ -1,0 +1,387 @@
+//! What the tests share: the program as installed, callers of different rights, and ways to wait
+//! for events instead of sleeping.
+//!
+//! Nothing here is a mock: the tests run the real program as real users on the real kernel.
+#![allow(dead_code, unsafe_code, missing_docs)]
+
+use std::ffi::CString;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// An ordinary user, without an entry in /etc/passwd.
+pub const USER: u32 = 64101;
+
+/// A bound for everything that is waited for: far more than it takes on a loaded machine.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Leaves a test that cannot run here, visibly: the line is written past the harness's capture,
+/// and `.ci/run` fails on it.
+#[macro_export]
+macro_rules! skip {
+    ($reason:expr) => {{
+        use std::io::Write as _;
+        let name = std::thread::current().name().unwrap_or("?").to_owned();
+        let line = format!("SKIPPED {}::{}: {}\n", module_path!(), name, $reason);
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        return;
+    }};
+}
+
+/// Skips a test that needs root.
+#[macro_export]
+macro_rules! needs_root {
+    () => {
+        // SAFETY: geteuid has no error.
+        if unsafe { libc::geteuid() } != 0 {
+            skip!("needs root");
+        }
+    };
+}
+
+/// A directory that everyone can enter, removed when the test program ends.
+fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    extern "C" fn remove() {
+        if let Some(directory) = DIRECTORY.get() {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+    DIRECTORY.get_or_init(|| {
+        let directory = std::env::temp_dir().join(format!("phasebox-test-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        // SAFETY: the handler touches only the path, which is set before it can run.
+        unsafe { libc::atexit(remove) };
+        directory
+    })
+}
+
+/// A file in that directory, whose name is new, for everyone to read and execute.
+pub fn file(name: &str, content: &[u8], mode: u32) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = directory().join(format!("{number}-{name}"));
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+/// A new directory in that directory, owned by `uid`.
+pub fn scratch(uid: u32) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = directory().join(format!("scratch-{number}"));
+    fs::create_dir(&path).unwrap();
+    std::os::unix::fs::chown(&path, Some(uid), Some(uid)).unwrap();
+    path
+}
+
+/// The program, where every user can execute it (a checkout may lie in a directory that only its
+/// owner can enter).
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let path = directory().join("phasebox");
+        fs::copy(env!("CARGO_BIN_EXE_phasebox"), &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    })
+}
+
+/// Who calls the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    Root,
+    User,
+}
+
+/// The program, called by `caller` with the words of `arguments`, in `/`, its input closed.
+pub fn phasebox_as(caller: Caller, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.args(arguments).stdin(Stdio::null()).current_dir("/");
+    if caller == Caller::User {
+        become_user(&mut command);
+    }
+    command
+}
+
+/// The program, called by root.
+pub fn phasebox(arguments: &[&str]) -> Command {
+    phasebox_as(Caller::Root, arguments)
+}
+
+/// Has `command` run as [`USER`], without groups.
+pub fn become_user(command: &mut Command) {
+    // SAFETY: only system calls between fork and execve.
+    unsafe {
+        command.pre_exec(|| {
+            // As raw system calls of this process alone: it has just been forked.
+            if libc::setgroups(0, std::ptr::null()) != 0
+                || libc::setresgid(USER, USER, USER) != 0
+                || libc::setresuid(USER, USER, USER) != 0
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Runs to the end, with output; panics where that takes too long.
+pub fn run(mut command: Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let (done, waiter) = std::sync::mpsc::channel();
+    let watchdog = std::thread::spawn(move || {
+        if waiter.recv_timeout(LONG).is_err() {
+            // SAFETY: a pid that is not reaped yet; the box dies with its stub.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+            true
+        } else {
+            false
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    let _ = done.send(());
+    assert!(!watchdog.join().unwrap(), "took too long: {command:?}\n{}", text(&output.stderr));
+    output
+}
+
+/// Runs as root and returns what it wrote to standard output; panics where it failed.
+pub fn stdout_of(arguments: &[&str]) -> String {
+    stdout_as(Caller::Root, arguments)
+}
+
+/// As [`stdout_of`], for any caller.
+pub fn stdout_as(caller: Caller, arguments: &[&str]) -> String {
+    let output = run(phasebox_as(caller, arguments));
+    assert!(output.status.success(), "{arguments:?}: {} {}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits for a child's end, bounded.
+pub fn wait_for(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    eventually("the process ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+/// Waits until `condition` holds; panics where it does not in time.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A word that no other process on the machine has in its arguments: processes of a test are found
+/// by it.
+pub fn token(test: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("pbx-{test}-{}-{number}", std::process::id())
+}
+
+/// A shell command line for a process that stays until it is killed and is found by `token`.
+pub fn sleeper(token: &str) -> String {
+    // The shell must not exec the sleep, or the token would be lost with the shell's arguments.
+    format!("sh -c 'sleep 100000; :' {token}")
+}
+
+/// The living processes with `token` among their arguments, zombies left out. Shells that merely
+/// mention it in a script (`-c`) are not counted: the token must be a word of its own.
+pub fn alive(token: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(arguments) = fs::read(entry.path().join("cmdline")) else { continue };
+        if arguments.split(|byte| *byte == 0).any(|word| word == token.as_bytes()) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// The state letter of a process (`R`, `S`, `T`, `Z`, ...), none where it is gone. proc(5).
+pub fn state(pid: u32) -> Option<char> {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    status.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Processor time used by a process, in clock ticks.
+pub fn ticks(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = status.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// The direct children of a process.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(status) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let parent = status.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        if parent == Some(&pid.to_string()) {
+            found.push(child);
+        }
+    }
+    found
+}
+
+/// A process's name, as prctl(PR_SET_NAME) or execve set it.
+pub fn name(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// The guard of a stub, as soon as there is one.
+pub fn guard_of(stub: u32) -> u32 {
+    let mut guard = None;
+    eventually("there is a guard", || {
+        guard = children(stub).into_iter().find(|child| name(*child) == "phasebox-guard");
+        guard.is_some()
+    });
+    guard.unwrap()
+}
+
+/// Where cgroup v2 is mounted.
+pub fn cgroup_mount() -> &'static Path {
+    for candidate in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        if Path::new(candidate).join("cgroup.controllers").exists() {
+            return Path::new(candidate);
+        }
+    }
+    panic!("no cgroup v2 is mounted");
+}
+
+/// The directory of the group that this test program is in.
+pub fn own_group() -> PathBuf {
+    group_of(std::process::id())
+}
+
+/// The directory of a process's group.
+pub fn group_of(pid: u32) -> PathBuf {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+    cgroup_mount().join(path)
+}
+
+/// The groups of boxes called `label`, below `parent`.
+pub fn groups_below(parent: &Path, label: &str) -> Vec<PathBuf> {
+    let prefix = format!("phasebox:{label}.");
+    let mut found: Vec<PathBuf> = fs::read_dir(parent)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&prefix))
+        .collect();
+    found.sort();
+    found
+}
+
+/// The groups of boxes called `label`, beside this test program's group.
+pub fn groups(label: &str) -> Vec<PathBuf> {
+    groups_below(&own_group(), label)
+}
+
+/// A control group for a test, below the test program's own: with everything in it killed and it
+/// removed at the end.
+pub struct TestGroup(pub PathBuf);
+
+impl TestGroup {
+    pub fn new(test: &str) -> TestGroup {
+        let path = own_group().join(token(test));
+        fs::create_dir(&path).unwrap();
+        TestGroup(path)
+    }
+
+    /// Has `command` start inside.
+    pub fn contain(&self, command: &mut Command) {
+        let procs = CString::new(self.0.join("cgroup.procs").to_str().unwrap()).unwrap();
+        // SAFETY: only system calls between fork and execve.
+        unsafe {
+            command.pre_exec(move || {
+                let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+    }
+}
+
+impl Drop for TestGroup {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        eventually("the test's group can be removed", || remove_group(&self.0));
+    }
+}
+
+fn remove_group(path: &Path) -> bool {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    fs::remove_dir(path).is_ok() || !path.exists()
+}
+
+/// Sends a signal; panics where that is not possible.
+pub fn kill(pid: u32, signal: i32) {
+    // SAFETY: numbers only.
+    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0, "kill {pid} {signal}");
+}
+
+/// The one line that a failure is told in, without its newline.
+pub fn one_line(output: &Output) -> String {
+    let stderr = text(&output.stderr);
+    assert!(stderr.ends_with('\n') && stderr.matches('\n').count() == 1, "{stderr:?}");
+    stderr.trim_end().to_owned()
+}
+
+/// Asserts that the program refused: exit 125, nothing on standard output, one line on standard
+/// error that begins so and contains `reason`.
+pub fn assert_refused(output: &Output, reason: &str) {
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+    let line = one_line(output);
+    assert!(line.starts_with("phasebox: unable to "), "{line}");
+    assert!(line.contains(reason), "{line} should contain {reason}");
+}
+
+/// The signal that ended a process, if one did.
+pub fn signal_of(status: ExitStatus) -> Option<i32> {
+    status.signal()
+}
+
+/// Compiles a C program for a test; gcc is part of what a Rust machine has to link with.
+pub fn compile(name: &str, source: &str) -> PathBuf {
+    let path = directory().join(format!("{name}-{}", token("c")));
+    let mut compiler = Command::new("cc")
+        .args(["-x", "c", "-O1", "-o"])
+        .arg(&path)
+        .arg("-")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    compiler.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+    assert!(compiler.wait().unwrap().success());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}

@@ -1,0 +1,4 @@
+EAPI=8
+PROPERTIES="live"
+
+inherit probe

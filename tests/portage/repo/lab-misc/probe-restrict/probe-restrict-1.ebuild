@@ -1,0 +1,4 @@
+EAPI=8
+RESTRICT="network-sandbox"
+
+inherit probe
