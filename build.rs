@@ -4,8 +4,7 @@ use std::{env, fs, path::Path};
 
 /// Unwind tables would be a quarter of the program, which aborts and never unwinds. The compiler
 /// writes them all the same, so the linker drops them.
-const LINKER_SCRIPT: &str =
-    "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) } } INSERT AFTER .rodata;\n";
+const LINKER_SCRIPT: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) *(.comment) } } INSERT AFTER .rodata;\n";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -14,7 +13,13 @@ fn main() {
     fs::write(&script, LINKER_SCRIPT).expect("OUT_DIR is writable");
 
     // For the program only: a test binary linked without start files would crash at once.
-    for argument in ["-nostartfiles", "-nostdlib", "-static-pie", "-Wl,--no-eh-frame-hdr"] {
+    for argument in [
+        "-nostartfiles",
+        "-nostdlib",
+        "-static-pie",
+        "-Wl,--no-eh-frame-hdr",
+        "-Wl,--build-id=none",
+    ] {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
     println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());

@@ -8,15 +8,6 @@ use core::ffi::CStr;
 use crate::sys::fd::{self, Fd, Mode};
 use crate::sys::{Errno, Result};
 
-/// A line of passwd(5), as far as it matters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct User {
-    /// The user's id.
-    pub uid: u32,
-    /// The user's primary group.
-    pub gid: u32,
-}
-
 /// Digits only, below 2^32 - 1, which setresuid(2) takes for "no change".
 ///
 /// # Errors
@@ -32,70 +23,65 @@ pub fn parse_id(text: &[u8]) -> Result<u32> {
             .and_then(|id| id.checked_add(u32::from(digit - b'0')))
             .ok_or(Errno::ERANGE)?;
     }
-    if id == u32::MAX { Err(Errno::ERANGE) } else { Ok(id) }
+    if id == u32::MAX {
+        Err(Errno::ERANGE)
+    } else {
+        Ok(id)
+    }
 }
 
-/// The user with that name.
+/// What an entry is looked up by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key<'a> {
+    /// Its name.
+    Name(&'a [u8]),
+    /// Its id.
+    Id(u32),
+}
+
+/// An entry of either file, as far as it matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The user's or group's id.
+    pub id: u32,
+    /// A user's primary group.
+    pub primary_group: Option<u32>,
+}
+
+/// The first entry with that key.
 ///
 /// # Errors
 /// ENOENT where there is none.
-pub fn user_by_name(name: &[u8]) -> Result<User> {
-    find(c"/etc/passwd", |line| parse_user(line).filter(|(entry, _)| *entry == name).map(second))
-}
-
-/// The user with that id.
-///
-/// # Errors
-/// ENOENT where there is none.
-pub fn user_by_id(uid: u32) -> Result<User> {
-    find(c"/etc/passwd", |line| parse_user(line).map(second).filter(|user| user.uid == uid))
-}
-
-/// The id of the group with that name.
-///
-/// # Errors
-/// ENOENT where there is none.
-pub fn group_by_name(name: &[u8]) -> Result<u32> {
-    find(c"/etc/group", |line| parse_group(line).filter(|(entry, _)| *entry == name).map(second))
-}
-
-fn second<A, B>((_, value): (A, B)) -> B {
-    value
-}
-
-/// `name:password:uid:gid:...`
-fn parse_user(line: &[u8]) -> Option<(&[u8], User)> {
-    let mut fields = line.split(|byte| *byte == b':');
-    let name = fields.next()?;
-    let uid = parse_id(fields.nth(1)?).ok()?;
-    let gid = parse_id(fields.next()?).ok()?;
-    Some((name, User { uid, gid }))
-}
-
-/// `name:password:gid:...`
-fn parse_group(line: &[u8]) -> Option<(&[u8], u32)> {
-    let mut fields = line.split(|byte| *byte == b':');
-    let name = fields.next()?;
-    let gid = parse_id(fields.nth(1)?).ok()?;
-    Some((name, gid))
-}
-
-/// The first line that `matches`.
-fn find<T>(path: &CStr, matches: impl Fn(&[u8]) -> Option<T>) -> Result<T> {
-    let file = fd::openat(Fd::CWD, path, Mode::Read)?;
+pub fn look_up(file: &CStr, key: Key<'_>) -> Result<Entry> {
+    let file = fd::openat(Fd::CWD, file, Mode::Read)?;
     let mut lines = Lines::new();
     let mut chunk = [0; 1024];
     loop {
         let length = fd::read(file.fd(), &mut chunk)?;
-        if length == 0 {
-            return lines.finish().and_then(matches).ok_or(Errno::ENOENT);
-        }
         for byte in chunk.get(..length).unwrap_or_default() {
-            if let Some(found) = lines.push(*byte).and_then(&matches) {
-                return Ok(found);
+            if let Some(entry) = lines.push(*byte).and_then(|line| parse(line, key)) {
+                return Ok(entry);
             }
         }
+        if length == 0 {
+            // Nothing need end the last line.
+            return lines
+                .push(b'\n')
+                .and_then(|line| parse(line, key))
+                .ok_or(Errno::ENOENT);
+        }
     }
+}
+
+/// `name:password:id:` and, of a user, the primary group; if the entry has that key.
+fn parse(line: &[u8], key: Key<'_>) -> Option<Entry> {
+    let mut fields = line.split(|byte| *byte == b':');
+    let name = fields.next()?;
+    let id = parse_id(fields.nth(1)?).ok()?;
+    // Of a group: its members.
+    let primary_group = fields.next().and_then(|field| parse_id(field).ok());
+    let matches = key == Key::Name(name) || key == Key::Id(id);
+    matches.then_some(Entry { id, primary_group })
 }
 
 /// Puts lines together from bytes. Of a line that is too long (a group with many members) only
@@ -108,7 +94,11 @@ struct Lines {
 
 impl Lines {
     fn new() -> Lines {
-        Lines { line: [0; 512], length: 0, complete: false }
+        Lines {
+            line: [0; 512],
+            length: 0,
+            complete: false,
+        }
     }
 
     /// Takes in one byte; gives the line that it ended.
@@ -127,11 +117,6 @@ impl Lines {
         }
         None
     }
-
-    /// The last line, where no newline ends it.
-    fn finish(&self) -> Option<&[u8]> {
-        if self.complete { None } else { self.line.get(..self.length) }
-    }
 }
 
 #[cfg(test)]
@@ -141,31 +126,77 @@ mod tests {
 
     fn lines(text: &[u8]) -> Vec<Vec<u8>> {
         let mut lines = Lines::new();
-        let mut all: Vec<Vec<u8>> =
-            text.iter().filter_map(|byte| lines.push(*byte).map(<[u8]>::to_vec)).collect();
-        all.extend(lines.finish().map(<[u8]>::to_vec));
-        all
+        text.iter()
+            .filter_map(|byte| lines.push(*byte).map(<[u8]>::to_vec))
+            .collect()
     }
 
     #[test]
-    fn lines_are_found_with_and_without_a_last_newline() {
-        assert_eq!(lines(b"a\n\nbc\n"), [&b"a"[..], b"", b"bc"]);
-        assert_eq!(lines(b"a\nbc"), [&b"a"[..], b"bc"]);
-        let long = [b"g:x:7:".to_vec(), std::vec![b'm'; 9000], b"\nh:x:8:\n".to_vec()].concat();
+    fn lines_are_put_together_and_long_ones_cut() {
+        assert_eq!(lines(b"a\n\nbc\nd"), [&b"a"[..], b"", b"bc"]);
+        let long = [
+            b"g:x:7:".to_vec(),
+            std::vec![b'm'; 9000],
+            b"\nh:x:8:\n".to_vec(),
+        ]
+        .concat();
         let read = lines(&long);
-        assert_eq!(parse_group(&read[0]), Some((&b"g"[..], 7)));
-        assert_eq!(parse_group(&read[1]), Some((&b"h"[..], 8)));
+        assert_eq!(
+            parse(&read[0], Key::Name(b"g")).map(|entry| entry.id),
+            Some(7)
+        );
+        assert_eq!(
+            parse(&read[1], Key::Name(b"h")).map(|entry| entry.id),
+            Some(8)
+        );
     }
 
     #[test]
-    fn entries_are_parsed_and_broken_ones_passed_over() {
-        let user = User { uid: 250, gid: 251 };
-        assert_eq!(parse_user(b"portage:x:250:251:p:/:/bin/false"), Some((&b"portage"[..], user)));
-        for broken in [&b""[..], b"a", b"a:x", b"a:x:1", b"a:x:-1:1:", b"a:x:1:4294967295:", b"+"] {
-            assert_eq!(parse_user(broken), None);
+    fn entries_are_found_by_name_and_by_id() {
+        let line = b"portage:x:250:251:p:/:/bin/false";
+        let user = Some(Entry {
+            id: 250,
+            primary_group: Some(251),
+        });
+        assert_eq!(parse(line, Key::Name(b"portage")), user);
+        assert_eq!(parse(line, Key::Id(250)), user);
+        for other in [
+            Key::Name(b"portag"),
+            Key::Name(b""),
+            Key::Id(251),
+            Key::Id(0),
+        ] {
+            assert_eq!(parse(line, other), None);
         }
-        assert_eq!(parse_group(b"portage::250"), Some((&b"portage"[..], 250)));
-        assert_eq!(parse_group(b"portage:x:"), None);
+        let group = parse(b"portage::250", Key::Id(250));
+        assert_eq!(
+            group,
+            Some(Entry {
+                id: 250,
+                primary_group: None
+            })
+        );
+    }
+
+    #[test]
+    fn broken_entries_are_passed_over() {
+        for broken in [
+            &b""[..],
+            b"a",
+            b"a:x",
+            b"a:x:",
+            b"a:x:-1:1:",
+            b"a:x:4294967295:0",
+            b"+",
+        ] {
+            assert_eq!(parse(broken, Key::Name(b"a")), None);
+        }
+        assert_eq!(
+            parse(b"a:x:1:4294967295:", Key::Name(b"a"))
+                .unwrap()
+                .primary_group,
+            None
+        );
     }
 
     #[test]

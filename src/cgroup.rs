@@ -7,6 +7,7 @@
 
 use core::ffi::CStr;
 
+use crate::diag::Processes;
 use crate::sys::fd::{self, Fd, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
 use crate::sys::path::{Name, Path};
@@ -17,30 +18,33 @@ use crate::sys::{Errno, Result, ids};
 /// CGROUP2_SUPER_MAGIC of linux/magic.h: tells the real thing from a directory that looks alike.
 const CGROUP2_MAGIC: u32 = 0x6367_7270;
 
-/// Where cgroup v2 is mounted: alone, or beside v1.
-const MOUNT_POINTS: [&CStr; 2] = [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"];
-
-/// A box's directory is called `phasebox:NAME.` and sixteen hexadecimal digits: like nothing that
+/// A box's directory is called `phasebox:NAME.` and nineteen or twenty digits: like nothing that
 /// others name so.
 const PREFIX: &[u8] = b"phasebox:";
-const SUFFIX_DIGITS: usize = 16;
+const SUFFIX_DIGITS: usize = 19;
 
 /// How long a killed group may take to empty.
 pub const TIME_TO_DIE: Milliseconds = 10_000;
 
 /// How long a start waits for what it clears away of others.
-const TIME_FOR_STALE: Milliseconds = 500;
+const TIME_FOR_STALE: Milliseconds = 300;
 
 /// A box's control group. All of it is opened before COMMAND starts: later a limit on open files
 /// could be in the way.
 pub struct Cgroup {
-    parent: OwnedFd,
+    parent: Fd,
     name: Name,
-    directory: OwnedFd,
-    procs: OwnedFd,
-    events: OwnedFd,
-    kill: OwnedFd,
-    freeze: OwnedFd,
+    directory: Fd,
+    procs: Fd,
+    events: Fd,
+    kill: Fd,
+    freeze: Fd,
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.fds().into_iter().for_each(fd::close);
+    }
 }
 
 /// The group that this process is in.
@@ -51,19 +55,20 @@ pub struct Cgroup {
 /// # Errors
 /// ENOENT where there is no cgroup v2, or where the group cannot be reached in it.
 pub fn own_group() -> Result<OwnedFd> {
-    let mut path = Path::new();
-    own_path(&mut path)?;
-    for mount_point in MOUNT_POINTS {
-        let Ok(root) = open_cgroup2(Fd::CWD, mount_point) else {
-            continue;
-        };
-        // Missing where only a part of the hierarchy is mounted there.
-        if let Ok(group) = open_cgroup2(root.fd(), path.as_cstr()) {
-            return Ok(group);
-        }
-    }
-    let root = fs::detached_mount(c"cgroup2").map_err(|_| Errno::ENOENT)?;
-    open_cgroup2(root.fd(), path.as_cstr())
+    let mut text = [0; 4096];
+    let path = read_own_path(&mut text)?;
+    let path = path.as_cstr();
+    // Missing where only a part of the hierarchy is mounted there.
+    let at = |mount_point| {
+        open_cgroup2(Fd::CWD, mount_point).and_then(|root| open_cgroup2(root.fd(), path))
+    };
+    // Alone, beside v1, or nowhere.
+    at(c"/sys/fs/cgroup")
+        .or_else(|_| at(c"/sys/fs/cgroup/unified"))
+        .or_else(|_| {
+            let root = fs::detached_mount(c"cgroup2").map_err(|_| Errno::ENOENT)?;
+            open_cgroup2(root.fd(), path)
+        })
 }
 
 /// The group at a path that a root caller gave.
@@ -76,11 +81,15 @@ pub fn given_group(path: &CStr) -> Result<OwnedFd> {
 
 fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
     let opened = fd::openat(directory, path, Mode::Directory)?;
-    if fs::magic(opened.fd())? == CGROUP2_MAGIC { Ok(opened) } else { Err(Errno::ENODEV) }
+    if fs::magic(opened.fd())? == CGROUP2_MAGIC {
+        Ok(opened)
+    } else {
+        Err(Errno::ENODEV)
+    }
 }
 
 /// This process's line in /proc/self/cgroup, as a path relative to the hierarchy's root.
-fn own_path(path: &mut Path) -> Result<()> {
+fn read_own_path(text: &mut [u8]) -> Result<Path> {
     let file = match fd::openat(Fd::CWD, c"/proc/self/cgroup", Mode::Read) {
         Err(Errno::ENOENT) => {
             let proc = fs::detached_mount(c"proc").map_err(|_| Errno::ENOENT)?;
@@ -88,18 +97,15 @@ fn own_path(path: &mut Path) -> Result<()> {
         }
         result => result?,
     };
-    let mut text = [0; 4096];
-    let mut length = 0;
-    loop {
-        let read = fd::read(file.fd(), text.get_mut(length..).unwrap_or_default())?;
-        length += read;
-        if read == 0 || length == text.len() {
-            break;
-        }
-    }
-    let found = parse_own_path(text.get(..length).unwrap_or_default()).ok_or(Errno::ENOENT)?;
+    let length = fd::read_all(file.fd(), text)?;
+    let found = text
+        .get(..length)
+        .and_then(parse_own_path)
+        .ok_or(Errno::ENOENT)?;
+    let mut path = Path::new();
     path.push(b"./")?;
-    path.push(found)
+    path.push(found)?;
+    Ok(path)
 }
 
 /// The path in `0::/path`, without its slash. None where the group is outside what this process
@@ -124,89 +130,115 @@ impl Cgroup {
     /// # Errors
     /// What mkdir(2) says: EACCES, EROFS, EAGAIN for a limit of the groups above.
     pub fn create(parent: OwnedFd, label: &[u8], random: [u8; 16]) -> Result<Cgroup> {
+        let mut cleared = false;
         let mut seed = u64::from_ne_bytes(*random.first_chunk().ok_or(Errno::EINVAL)?);
-        // A name that is taken belongs to somebody else, whatever is in it.
-        for _ in 0..16 {
+        loop {
             let name = directory_name(label, seed)?;
-            match fs::make_directory(parent.fd(), name.as_cstr()) {
-                Ok(()) => {}
-                Err(Errno::EEXIST) => {
-                    seed = seed.wrapping_add(1);
-                    continue;
+            // A name that is taken belongs to somebody else, whatever is in it.
+            // The caller's umask may have no place for its owner's bits.
+            let umask = fs::set_umask(0o077);
+            let made = fs::make_directory(parent.fd(), name.as_cstr());
+            fs::set_umask(umask);
+            match made {
+                Ok(()) => match Cgroup::open(parent.fd(), &name) {
+                    // Between mkdir and flock another start took it for one that nobody cleans up.
+                    Err(Errno::EAGAIN | Errno::ENOENT | Errno::ENODEV) => {}
+                    Err(errno) => {
+                        let _ = fs::remove_directory(parent.fd(), name.as_cstr());
+                        return Err(errno);
+                    }
+                    opened => return opened,
+                },
+                Err(Errno::EEXIST) => {}
+                // A limit on groups: it may be filled by some that nobody needs.
+                Err(Errno::EAGAIN) if !cleared => {
+                    remove_stale(parent.fd());
+                    cleared = true;
                 }
                 Err(errno) => return Err(errno),
             }
-            let opened = open_new(parent.fd(), &name);
-            if let Err(Errno::EAGAIN | Errno::ENOENT | Errno::ENODEV) = opened {
-                // Between mkdir and flock another start took it for one that nobody cleans up.
-                seed = seed.wrapping_add(1);
-                continue;
-            }
-            let [directory, procs, events, kill, freeze] = match opened {
-                Ok(opened) => opened,
-                Err(errno) => {
-                    let _ = fs::remove_directory(parent.fd(), name.as_cstr());
-                    return Err(errno);
-                }
-            };
-            return Ok(Cgroup { parent, name, directory, procs, events, kill, freeze });
+            seed = seed.wrapping_add(1);
         }
-        Err(Errno::EEXIST)
+    }
+
+    /// Opens and locks a box's group. EAGAIN where another process holds the lock; ENOENT or ENODEV
+    /// where the group is gone.
+    fn open(parent: Fd, name: &Name) -> Result<Cgroup> {
+        let directory = fd::openat(parent, name.as_cstr(), Mode::Directory)?;
+        // Under the lock: what can be opened then belongs to a group that is still there.
+        fd::lock(directory.fd())?;
+        let open = |file, mode| fd::openat(directory.fd(), file, mode).map(OwnedFd::keep);
+        let (parent, name) = (
+            fd::openat(parent, c".", Mode::Directory)?.keep(),
+            name.clone(),
+        );
+        let procs = open(c"cgroup.procs", Mode::ReadWrite)?;
+        let events = open(c"cgroup.events", Mode::Read)?;
+        let kill = open(c"cgroup.kill", Mode::Write)?;
+        let freeze = open(c"cgroup.freeze", Mode::Write)?;
+        Ok(Cgroup {
+            parent,
+            name,
+            directory: directory.keep(),
+            procs,
+            events,
+            kill,
+            freeze,
+        })
     }
 
     /// The descriptors that a process of the box keeps open to wait, kill and remove.
     #[must_use]
     pub fn fds(&self) -> [Fd; 6] {
-        [&self.parent, &self.directory, &self.procs, &self.events, &self.kill, &self.freeze]
-            .map(OwnedFd::fd)
+        [
+            self.parent,
+            self.directory,
+            self.procs,
+            self.events,
+            self.kill,
+            self.freeze,
+        ]
     }
 
     /// Moves this process into the group. Not by clone3(2) with CLONE_INTO_CGROUP: there a child
     /// is killed at once where anyone ever wrote cgroup.kill in its parent's group (Linux 6.18).
     pub fn join(&self) -> Result<()> {
-        fd::write(self.procs.fd(), b"0").map(drop)
+        fd::write(self.procs, b"0").map(drop)
     }
 
     /// Whether anything lives in it or below.
     pub fn is_populated(&self) -> Result<bool> {
-        self.event(b"populated 1")
-    }
-
-    fn event(&self, wanted: &[u8]) -> Result<bool> {
-        let mut text = [0; 128];
-        let length = fd::read_from_start(self.events.fd(), &mut text)?;
-        let text = text.get(..length).unwrap_or_default();
-        Ok(text.split(|byte| *byte == b'\n').any(|line| line == wanted))
+        has_event(self.events, b"populated 1")
     }
 
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
-        let mut found = false;
-        let _ = read_pids(self.procs.fd(), |member| found |= member == pid);
-        found
+        let mut members = Pids::of(self.procs);
+        while let Some(member) = members.next() {
+            if member == pid {
+                return true;
+            }
+        }
+        false
     }
 
     /// Stops all of the group and waits until it has stopped, at most a second: a process in an
     /// uninterruptible sleep stops later.
     pub fn freeze(&self) -> Result<()> {
-        fd::write(self.freeze.fd(), b"1")?;
-        let end = poll::now() + 1000;
-        while !self.event(b"frozen 1")? && poll::now() < end {
-            poll::wait([(self.events.fd(), Event::Changed)], Some(100))?;
-        }
-        Ok(())
+        fd::write(self.freeze, b"1")?;
+        wait_for_event(self.events, b"frozen 1", 1000)
     }
 
     /// Lets it go on.
     pub fn thaw(&self) -> Result<()> {
-        fd::write(self.freeze.fd(), b"0").map(drop)
+        fd::write(self.freeze, b"0").map(drop)
     }
 
-    /// Calls `visit` with every process in the group and below.
-    pub fn for_each_process(&self, mut visit: impl FnMut(Pid)) {
-        let _ = read_pids(self.procs.fd(), &mut visit);
-        for_each_process_below(self.directory.fd(), &mut visit);
+    /// Adds every process in the group and below to `found`, but for one.
+    pub fn collect(&self, found: &mut Processes, except: Option<Pid>) {
+        // What cannot be read is not named.
+        let _ = collect(self.directory, NAMED_DEPTH, found, except);
     }
 
     /// Kills what is left and removes the group, with every group made inside. Where nothing is
@@ -215,116 +247,106 @@ impl Cgroup {
     /// # Errors
     /// EBUSY where something is still alive after `time`; the group stays.
     pub fn destroy(&self, time: Milliseconds) -> Result<()> {
-        destroy(self.parent.fd(), self.name.as_cstr(), time, |left| {
-            kill_and_wait(self.kill.fd(), self.events.fd(), left)?;
-            remove_below(self.directory.fd())
-        })
+        let end = poll::now() + time;
+        let mut left = time;
+        loop {
+            match fs::remove_directory(self.parent, self.name.as_cstr()) {
+                Err(Errno::EBUSY) => {}
+                // Gone under the killer's hands is gone (bug 562964).
+                Err(Errno::ENOENT) => return Ok(()),
+                result => return result,
+            }
+            match self.empty(left) {
+                // Busy still: a group was made, or a process entered, meanwhile.
+                Err(Errno::EBUSY) if poll::now() >= end => return Err(Errno::EBUSY),
+                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
+                result => return result,
+            }
+            left = end.saturating_sub(poll::now());
+        }
     }
 
-    /// Removes the groups of boxes beside this one that nobody cleans up any more: all of its
-    /// processes died at once, or the power failed.
+    /// Kills everything inside, waits for its end, and removes the groups inside.
+    fn empty(&self, time: Milliseconds) -> Result<()> {
+        if self.is_populated()? {
+            fd::write(self.kill, b"1")?;
+            wait_for_event(self.events, b"populated 0", time)?;
+        }
+        remove_below(self.directory)
+    }
+
+    /// Removes the groups of boxes beside this one that nobody cleans up any more.
     pub fn remove_stale(&self) {
-        let mut listing = Listing::new();
-        // A descriptor of its own: others share the position in `parent`.
-        let Ok(parent) = fd::openat(self.parent.fd(), c".", Mode::Directory) else {
-            return;
-        };
-        let Ok(users) = ids::user_ids() else {
-            return;
-        };
+        remove_stale(self.parent);
+    }
+}
+
+/// Removes the groups of boxes below `parent` that nobody cleans up any more: all processes of a
+/// box died at once, or the power failed.
+fn remove_stale(parent: Fd) {
+    let end = poll::now() + TIME_FOR_STALE;
+    // First all are killed, without waiting; then they are waited for, all in the same time, since
+    // what cannot be killed must not keep a guard from its own box.
+    if !remove_stale_within(parent, 0) {
+        remove_stale_within(parent, end.saturating_sub(poll::now()));
+    }
+}
+
+/// Whether none is left.
+fn remove_stale_within(parent: Fd, time: Milliseconds) -> bool {
+    let end = poll::now() + time;
+    let mut listing = Listing::new();
+    let mut removed = true;
+    // A descriptor of its own: others share the position in `parent`.
+    if let (Ok(parent), Ok(users)) = (fd::openat(parent, c".", Mode::Directory), ids::user_ids()) {
         while listing.read(parent.fd()).unwrap_or(false) {
-            for entry in listing.entries() {
-                if entry.is_directory
-                    && is_directory_name(entry.name.to_bytes())
-                    && entry.name != self.name.as_cstr()
-                {
-                    let _ = remove_if_stale(parent.fd(), entry.name, users.effective);
+            for entry in listing.entries().filter(|entry| entry.is_directory) {
+                let name = entry.name.to_bytes();
+                if is_directory_name(name) {
+                    let left = end.saturating_sub(poll::now());
+                    let result = remove_if_stale(parent.fd(), name, users.effective, left);
+                    removed &= result != Err(Errno::EBUSY);
                 }
             }
         }
     }
-}
-
-/// Opens and locks a directory just made. EAGAIN, ENOENT or ENODEV: it was taken away.
-fn open_new(parent: Fd, name: &Name) -> Result<[OwnedFd; 5]> {
-    // The caller's umask may have taken more than the group's and others' bits.
-    fs::change_mode(parent, name.as_cstr(), 0o700)?;
-    let directory = fd::openat(parent, name.as_cstr(), Mode::Directory)?;
-    fd::lock(directory.fd())?;
-    // Opened under the lock: that they are there shows that the directory is still alive.
-    let procs = fd::openat(directory.fd(), c"cgroup.procs", Mode::ReadWrite)?;
-    let events = fd::openat(directory.fd(), c"cgroup.events", Mode::Read)?;
-    let kill = fd::openat(directory.fd(), c"cgroup.kill", Mode::Write)?;
-    let freeze = fd::openat(directory.fd(), c"cgroup.freeze", Mode::Write)?;
-    Ok([directory, procs, events, kill, freeze])
+    removed
 }
 
 /// Removes one group if no stub or guard holds its lock.
-fn remove_if_stale(parent: Fd, name: &CStr, uid: u32) -> Result<()> {
-    let directory = fd::openat(parent, name, Mode::Directory)?;
-    if fs::owner(directory.fd())? != uid {
-        return Err(Errno::EPERM);
-    }
-    fd::lock(directory.fd())?;
-    destroy(parent, name, TIME_FOR_STALE, |left| {
-        let kill = fd::openat(directory.fd(), c"cgroup.kill", Mode::Write)?;
-        let events = fd::openat(directory.fd(), c"cgroup.events", Mode::Read)?;
-        kill_and_wait(kill.fd(), events.fd(), left)?;
-        remove_below(directory.fd())
-    })
-}
-
-/// Removes a directory; while it is busy, has `empty` empty it, for as long as there is time.
-fn destroy(
-    parent: Fd,
-    name: &CStr,
-    time: Milliseconds,
-    mut empty: impl FnMut(Milliseconds) -> Result<()>,
-) -> Result<()> {
-    let mut end = None;
-    loop {
-        match fs::remove_directory(parent, name) {
-            Err(Errno::EBUSY) => {}
-            // Gone under the killer's hands is gone (bug 562964).
-            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-            Err(errno) => return Err(errno),
-        }
-        let now = poll::now();
-        let end = *end.get_or_insert(now + time);
-        if now >= end {
-            return Err(Errno::EBUSY);
-        }
-        match empty(end - now) {
-            // Busy still: a group that was made, or a process that entered, meanwhile.
-            Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
-            Err(errno) => return Err(errno),
-        }
+fn remove_if_stale(parent: Fd, name: &[u8], uid: u32, time: Milliseconds) -> Result<()> {
+    let mut owned = Name::new();
+    owned.push(name)?;
+    let group = Cgroup::open(parent, &owned)?;
+    if fs::owner(group.directory)? == uid {
+        group.destroy(time)
+    } else {
+        Ok(())
     }
 }
 
-/// Kills everything in a group and below and waits until it is empty, at most `time`.
-fn kill_and_wait(kill: Fd, events: Fd, time: Milliseconds) -> Result<()> {
+/// Waits until cgroup.events has this line, at most `time`.
+fn wait_for_event(events: Fd, wanted: &[u8], time: Milliseconds) -> Result<()> {
     let end = poll::now() + time;
-    let mut killed = false;
-    loop {
-        let mut text = [0; 128];
-        let length = fd::read_from_start(events, &mut text)?;
-        let text = text.get(..length).unwrap_or_default();
-        if text.split(|byte| *byte == b'\n').any(|line| line == b"populated 0") {
-            return Ok(());
-        }
+    while !has_event(events, wanted)? {
         let now = poll::now();
         if now >= end {
             return Err(Errno::EBUSY);
         }
-        if !killed {
-            fd::write(kill, b"1")?;
-            killed = true;
-        }
-        // The descriptor may be shared, and a change be seen by whoever reads first: so look
-        // again from time to time.
-        poll::wait([(events, Event::Changed)], Some((end - now).min(100)))?;
+        // The descriptor may be shared with the guard, and a change be seen by whoever reads
+        // first: so look again from time to time.
+        let change = (events, Event::Changed);
+        poll::wait([change, change], Some((end - now).min(100)))?;
     }
+    Ok(())
+}
+
+/// Whether cgroup.events has this line.
+fn has_event(events: Fd, wanted: &[u8]) -> Result<bool> {
+    let mut text = [0; 128];
+    let length = fd::read_from_start(events, &mut text)?;
+    let text = text.get(..length).unwrap_or_default();
+    Ok(text.split(|byte| *byte == b'\n').any(|line| line == wanted))
 }
 
 /// Removes every group below `top`, the deepest first. They are empty; what is not is EBUSY.
@@ -333,118 +355,123 @@ fn remove_below(top: Fd) -> Result<()> {
     let mut depth = 0u32;
     let mut went_up = false;
     loop {
-        match remove_children(current.fd())? {
+        let next = match first_child(current.fd())? {
             None if depth == 0 => return Ok(()),
             None => {
-                current = fd::openat(current.fd(), c"..", Mode::Directory)?;
                 depth -= 1;
                 went_up = true;
+                fd::openat(current.fd(), c"..", Mode::Directory)?
             }
-            // What was below it has just been removed: something lives in it, or was made anew.
-            Some(_) if went_up => return Err(Errno::EBUSY),
-            Some(busy) => {
-                current = fd::openat(current.fd(), busy.as_cstr(), Mode::Directory)?;
-                depth += 1;
-            }
-        }
+            Some(child) => match fs::remove_directory(current.fd(), child.as_cstr()) {
+                // What was below it has just been removed: something lives in it.
+                Err(Errno::EBUSY) if went_up => return Err(Errno::EBUSY),
+                Err(Errno::EBUSY) => {
+                    depth += 1;
+                    fd::openat(current.fd(), child.as_cstr(), Mode::Directory)?
+                }
+                Ok(()) | Err(Errno::ENOENT) => {
+                    went_up = false;
+                    continue;
+                }
+                Err(errno) => return Err(errno),
+            },
+        };
+        current = next;
     }
 }
 
-/// Removes the children of a group that have no children; gives one of those that have.
-fn remove_children(group: Fd) -> Result<Option<Name>> {
+/// A group inside a group, if there is one.
+fn first_child(group: Fd) -> Result<Option<Name>> {
     let mut listing = Listing::new();
-    let mut busy = None;
     fd::rewind(group)?;
     while listing.read(group)? {
-        for entry in listing.entries().filter(|entry| entry.is_directory) {
-            match fs::remove_directory(group, entry.name) {
-                Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
-                Err(Errno::EBUSY) => {
-                    let mut name = Name::new();
-                    name.push(entry.name.to_bytes())?;
-                    busy = Some(name);
-                }
-                Err(errno) => return Err(errno),
-            }
+        if let Some(child) = listing.entries().find(|entry| entry.is_directory) {
+            let mut name = Name::new();
+            name.push(child.name.to_bytes())?;
+            return Ok(Some(name));
         }
     }
-    Ok(busy)
+    Ok(None)
 }
 
 /// How deep processes are looked for, to be named. They are killed however deep they are.
-const NAMED_DEPTH: usize = 8;
+const NAMED_DEPTH: u32 = 6;
 
-/// Visits the processes of every group below `top`, in pre-order, each level remembered by a
-/// descriptor and its position.
-fn for_each_process_below(top: Fd, visit: &mut impl FnMut(Pid)) {
-    let mut levels: [Option<OwnedFd>; NAMED_DEPTH] = [const { None }; NAMED_DEPTH];
-    let mut depth = 0;
+/// The processes of a group and of those below it, by recursion of limited depth.
+fn collect(group: Fd, depth: u32, found: &mut Processes, except: Option<Pid>) -> Result<()> {
+    let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
+    let mut pids = Pids::of(procs.fd());
+    while let Some(pid) = pids.next() {
+        if Some(pid) != except {
+            found.add(pid);
+        }
+    }
     let mut listing = Listing::new();
-    if let Some(level) = levels.first_mut() {
-        *level = fd::openat(top, c".", Mode::Directory).ok();
-    }
-    while let Some(level) = levels.get(depth).and_then(Option::as_ref) {
-        let child = if listing.read(level.fd()).unwrap_or(false) {
-            listing.entries().find(|entry| entry.is_directory).map(|entry| {
-                // Go on behind it next time.
-                let _ = fs::seek_directory(level.fd(), entry.next);
-                fd::openat(level.fd(), entry.name, Mode::Directory)
-            })
-        } else {
-            if let Some(level) = levels.get_mut(depth) {
-                *level = None;
-            }
-            match depth.checked_sub(1) {
-                Some(above) => depth = above,
-                None => return,
-            }
-            continue;
-        };
-        if let Some(Ok(child)) = child {
-            if let Ok(procs) = fd::openat(child.fd(), c"cgroup.procs", Mode::Read) {
-                let _ = read_pids(procs.fd(), &mut *visit);
-            }
-            if let Some(below) = levels.get_mut(depth + 1) {
-                *below = Some(child);
-                depth += 1;
-            }
+    let directory = fd::openat(group, c".", Mode::Directory)?;
+    while depth > 0 && listing.read(directory.fd())? {
+        for entry in listing.entries().filter(|entry| entry.is_directory) {
+            let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
+            collect(child.fd(), depth - 1, found, except)?;
         }
     }
+    Ok(())
 }
 
-/// Reads a file of pids, one a line.
-fn read_pids(procs: Fd, mut visit: impl FnMut(Pid)) -> Result<()> {
-    let mut pids = Pids::default();
-    let mut chunk = [0; 512];
-    fd::rewind(procs)?;
-    loop {
-        let length = fd::read(procs, &mut chunk)?;
-        if length == 0 {
-            return Ok(());
-        }
-        for byte in chunk.get(..length).unwrap_or_default() {
-            if let Some(pid) = pids.push(*byte) {
-                visit(pid);
-            }
-        }
-    }
-}
-
-/// Puts pids together from bytes. Only whole lines count; 0 is a process that cannot be seen from
-/// this PID namespace, and no pid.
-#[derive(Default)]
+/// Reads a file of pids, one a line. Only whole lines count; 0 is a process that cannot be seen
+/// from this PID namespace, and no pid.
 struct Pids {
+    file: Fd,
+    chunk: [u8; 256],
+    at: usize,
+    length: usize,
     number: u32,
     broken: bool,
 }
 
 impl Pids {
+    /// From the beginning of `file`.
+    fn of(file: Fd) -> Pids {
+        // Where that fails, so does reading.
+        let _ = fd::rewind(file);
+        Pids {
+            file,
+            chunk: [0; 256],
+            at: 0,
+            length: 0,
+            number: 0,
+            broken: false,
+        }
+    }
+
+    fn next(&mut self) -> Option<Pid> {
+        loop {
+            while let Some(byte) = self.chunk.get(self.at).filter(|_| self.at < self.length) {
+                let byte = *byte;
+                self.at += 1;
+                let pid = self.push(byte);
+                if pid.is_some() {
+                    return pid;
+                }
+            }
+            self.at = 0;
+            self.length = fd::read(self.file, &mut self.chunk).unwrap_or(0);
+            if self.length == 0 {
+                return None;
+            }
+        }
+    }
+
     fn push(&mut self, byte: u8) -> Option<Pid> {
         if byte == b'\n' {
-            let Pids { number, broken } = core::mem::take(self);
-            return if broken { None } else { Pid::new(number) };
+            let pid = Pid::new(self.number).filter(|_| !self.broken);
+            (self.number, self.broken) = (0, false);
+            return pid;
         }
-        let digit = if byte.is_ascii_digit() { Some(u32::from(byte - b'0')) } else { None };
+        let digit = if byte.is_ascii_digit() {
+            Some(u32::from(byte - b'0'))
+        } else {
+            None
+        };
         let number = digit.and_then(|digit| self.number.checked_mul(10)?.checked_add(digit));
         self.broken |= number.is_none();
         self.number = number.unwrap_or(0);
@@ -452,27 +479,22 @@ impl Pids {
     }
 }
 
-/// `phasebox:NAME.` and the digits.
+/// `phasebox:NAME.` and the digits of a large number.
 fn directory_name(label: &[u8], seed: u64) -> Result<Name> {
     let mut name = Name::new();
     name.push(PREFIX)?;
     name.push(label)?;
     name.push(b".")?;
-    for shift in (0..SUFFIX_DIGITS).rev() {
-        let digit = (seed >> (4 * shift) & 0xf) as u8;
-        name.push(&[if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }])?;
-    }
+    name.push_number(seed | 1 << 63)?;
     Ok(name)
 }
 
 /// Whether a directory is called as a box's is.
 fn is_directory_name(name: &[u8]) -> bool {
-    let Some((rest, suffix)) = name.split_last_chunk::<SUFFIX_DIGITS>() else {
-        return false;
-    };
-    rest.starts_with(PREFIX)
-        && rest.ends_with(b".")
-        && suffix.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    let suffix = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    name.starts_with(PREFIX)
+        && suffix.len() >= SUFFIX_DIGITS
+        && suffix.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -494,19 +516,35 @@ mod tests {
             (b"1:name=systemd:/y\n", None),
             (b"", None),
         ] {
-            assert_eq!(parse_own_path(text), path, "{:?}", std::str::from_utf8(text));
+            assert_eq!(
+                parse_own_path(text),
+                path,
+                "{:?}",
+                std::str::from_utf8(text)
+            );
         }
     }
 
     #[test]
     fn only_whole_lines_that_are_pids_count() {
         let read = |text: &[u8]| {
-            let mut pids = Pids::default();
-            let found = text.iter().filter_map(|byte| pids.push(*byte)).map(Pid::number);
+            let mut pids = Pids::of(Fd::CWD);
+            let found = text
+                .iter()
+                .filter_map(|byte| pids.push(*byte))
+                .map(Pid::number);
             found.collect::<Vec<_>>()
         };
         assert_eq!(read(b"1\n234\n"), [1, 234]);
-        for nothing in [&b""[..], b"0\n", b"-1\n", b"12", b"2147483648\n", b"99999999999\n", b"x\n"] {
+        for nothing in [
+            &b""[..],
+            b"0\n",
+            b"-1\n",
+            b"12",
+            b"2147483648\n",
+            b"99999999999\n",
+            b"x\n",
+        ] {
             assert_eq!(read(nothing), []);
         }
         assert_eq!(read(b"1x\n7\n"), [7]);
@@ -514,18 +552,23 @@ mod tests {
 
     #[test]
     fn a_box_is_told_by_its_name() {
-        let name = directory_name(b"sys-apps:sed-4.9", 0x0123_4567_89ab_cdef).unwrap();
-        assert_eq!(name.as_bytes(), b"phasebox:sys-apps:sed-4.9.0123456789abcdef");
+        let name = directory_name(b"sys-apps:sed-4.9", 7).unwrap();
+        assert_eq!(
+            name.as_bytes(),
+            b"phasebox:sys-apps:sed-4.9.9223372036854775815"
+        );
         assert!(is_directory_name(name.as_bytes()));
-        assert!(is_directory_name(directory_name(b"", 0).unwrap().as_bytes()));
+        assert!(is_directory_name(
+            directory_name(b"", u64::MAX).unwrap().as_bytes()
+        ));
         assert!(directory_name(&[b'x'; 128], u64::MAX).is_ok());
         for other in [
             "phasebox.service",
             "phasebox:a.service",
-            "phasebox:a.0123456789abcde",
-            "phasebox:a.0123456789ABCDEF",
-            "phasebox:a-0123456789abcdef",
-            "xphasebox:a.0123456789abcdef",
+            "phasebox:a.922337203685477581",
+            "phasebox:a.922337203685477581x",
+            "phasebox:a-9223372036854775815",
+            "xphasebox:a.9223372036854775815",
             "user.slice",
             "",
         ] {

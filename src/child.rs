@@ -4,6 +4,7 @@
 use core::convert::Infallible;
 
 use crate::cgroup::Cgroup;
+use crate::init::{self, Duties};
 use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
@@ -11,7 +12,6 @@ use crate::sys::fd::{self, Fd};
 use crate::sys::process;
 use crate::sys::signal::{self, Disposition, Signal, SignalSet};
 use crate::sys::{Errno, Result as SysResult};
-use crate::init::{self, Duties};
 use crate::{creds, diag, exec, ns};
 
 /// What the stub says when the command may start.
@@ -36,7 +36,7 @@ pub struct Place<'a> {
 }
 
 /// Executes the command in the box, or says why not and ends.
-pub fn run(plan: &Plan<'_>, place: &Place<'_>) -> ! {
+pub fn run(plan: &Plan, place: &Place<'_>) -> ! {
     match steps(plan, place) {
         Err(Stop::Failed(failure)) => {
             diag::failure(failure);
@@ -45,7 +45,11 @@ pub fn run(plan: &Plan<'_>, place: &Place<'_>) -> ! {
         Err(Stop::NotExecuted(errno)) => {
             diag::not_executed(plan.command.argv, plan.command.envp, errno);
             let not_found = errno == Errno::ENOENT;
-            process::exit(if not_found { status::NOT_FOUND } else { status::NOT_EXECUTABLE })
+            process::exit(if not_found {
+                status::NOT_FOUND
+            } else {
+                status::NOT_EXECUTABLE
+            })
         }
     }
 }
@@ -63,7 +67,7 @@ impl From<Failure> for Stop {
 }
 
 /// All that is done with privileges, in order, until there are none.
-fn steps(plan: &Plan<'_>, place: &Place<'_>) -> Result<Infallible, Stop> {
+fn steps(plan: &Plan, place: &Place<'_>) -> Result<Infallible, Stop> {
     // Before anything can be forked, and as the caller's user: a user namespace has no say there.
     if let Some(group) = place.group {
         group.join().at(Step::JoinGroup)?;

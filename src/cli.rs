@@ -5,6 +5,8 @@ use core::ffi::CStr;
 
 use crate::policy::{self, Context, Isolation, Phase};
 use crate::sys::Errno;
+use crate::sys::args::{self, Strings};
+use crate::sys::errno::nth_line;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -13,104 +15,48 @@ Run COMMAND in a box, without privileges, and kill what it leaves behind.
 
   -n, --net              a network with loopback only
   -i, --ipc              System V and POSIX IPC of its own
-  -c, --cgroup[=NAME]    a control group; what is left in it is killed at the end
-  -p, --pid              a PID namespace with an init and a /proc of its own
+  -c, --cgroup[=NAME]    a control group, emptied when COMMAND ends
+  -p, --pid              a PID namespace with an init
   -m, --mount            a mount namespace
-      --features LIST    isolate as Portage's FEATURES say ...
-      --phase PHASE      ... in this ebuild phase
-      --properties LIST  the ebuild's PROPERTIES
-      --restrict LIST    the ebuild's RESTRICT
-      --best-effort      go on without an isolation that cannot be had, and say so
-      --quiet            do not name killed leftovers
+      --features LIST --phase PHASE [--properties LIST] [--restrict LIST]
+                         what Portage's FEATURES ask for in a phase
+      --best-effort      go on without what cannot be had, and say so
+      --quiet            do not name what was killed
       --help, --version
 
-Only where the real user is root:
-      --user USER  --group GROUP  --groups GROUP,...  --umask OCTAL
-                         whom COMMAND runs as
-      --cgroup-parent DIR
-                         where the control group is made
+For root: --user UID --group GID --groups GID,... --umask OCTAL
+          --cgroup-parent DIR
 
-Exit status: COMMAND's own; dies of the signal that killed COMMAND; 125 if
-phasebox failed, 126 if COMMAND cannot be executed, 127 if it is not found.
+Exit status: COMMAND's; 125 phasebox failed, 126 not executable, 127 not found.
 ";
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("phasebox ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// What the caller wants.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action<'a> {
+pub enum Action {
     /// Print [`HELP`].
     Help,
     /// Print [`VERSION`].
     Version,
     /// Run a command.
-    Run(Request<'a>),
+    Run(Request),
 }
 
-/// A command to run, as asked for.
-#[derive(Debug, PartialEq, Eq, Default)]
-pub struct Request<'a> {
-    /// All the isolation, by flags and by policy.
-    pub isolation: Isolation,
-    /// NAME of the control group, where given; checked.
-    pub group_name: Option<&'a [u8]>,
-    /// `--cgroup-parent`.
-    pub cgroup_parent: Option<&'a CStr>,
-    /// `--user`, `--group`, `--groups`: ids or names.
-    pub user: Option<&'a [u8]>,
-    /// See `user`.
-    pub group: Option<&'a [u8]>,
-    /// See `user`.
-    pub groups: Option<&'a [u8]>,
-    /// `--umask`.
-    pub umask: Option<u32>,
-    /// `--best-effort`.
-    pub best_effort: bool,
-    /// `--quiet`.
-    pub quiet: bool,
-    /// Where COMMAND is in the argument vector.
-    pub command: usize,
-}
-
-impl Request<'_> {
-    /// The first option given that only root may use, if any.
-    #[must_use]
-    pub fn root_only_option(&self) -> Option<&'static str> {
-        [
-            (self.user.is_some(), "--user"),
-            (self.group.is_some(), "--group"),
-            (self.groups.is_some(), "--groups"),
-            (self.umask.is_some(), "--umask"),
-            (self.cgroup_parent.is_some(), "--cgroup-parent"),
-        ]
-        .into_iter()
-        .find_map(|(given, option)| given.then_some(option))
-    }
-}
-
-/// Why an argument vector is refused: an errno, the offending word, a reason.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub struct Usage<'a> {
-    /// The option or value at fault.
-    pub word: &'a [u8],
-    /// The kind of fault, for the message's ERRNO NAME.
-    pub errno: Errno,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
-/// The longest NAME.
-const NAME_MAX: usize = 128;
-
-/// An option.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Opt {
+/// The options, in the order of their names in [`NAMES`]; the first ones also in that of the
+/// letters in [`LETTERS`] and of [`Isolation::ALL`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Opt {
     Net,
     Ipc,
     Cgroup,
     Pid,
     Mount,
+    BestEffort,
+    Quiet,
+    Help,
+    Version,
     Features,
     Phase,
     Properties,
@@ -120,237 +66,276 @@ enum Opt {
     Groups,
     Umask,
     CgroupParent,
-    BestEffort,
-    Quiet,
-    Help,
-    Version,
 }
 
-/// Whether an option's long form takes a value.
-#[derive(PartialEq, Eq)]
-enum Takes {
-    Nothing,
-    Value,
-    /// Only after `=`.
-    OptionalValue,
+const NAMES: &str = "--net --ipc --cgroup --pid --mount --best-effort --quiet --help --version \
+    --features --phase --properties --restrict --user --group --groups --umask --cgroup-parent";
+const LETTERS: &[u8] = b"nicpm";
+const OPTIONS: usize = Opt::CgroupParent as usize + 1;
+
+/// From here on, options take a value.
+const WITH_VALUE: usize = Opt::Features as usize;
+/// From here on, only root may use them.
+const ONLY_ROOT: usize = Opt::User as usize;
+
+/// A command to run, as asked for.
+#[derive(Clone, Copy)]
+pub struct Request {
+    argv: Strings,
+    /// For each option the place of its value in `argv`, twice; plus one where that is the part
+    /// after `=`. Zero for one that was not given.
+    given: [usize; OPTIONS],
+    /// All the isolation, by flags and by policy.
+    pub isolation: Isolation,
+    /// `--umask`.
+    pub umask: Option<u32>,
+    /// Where COMMAND is in the argument vector.
+    pub command: usize,
 }
 
-impl Opt {
-    /// In the order of their names in `long`; the first ones also in that of the letters in
-    /// `short`.
-    const ALL: [Opt; 18] = [
-        Opt::Net,
-        Opt::Ipc,
-        Opt::Cgroup,
-        Opt::Pid,
-        Opt::Mount,
-        Opt::Features,
-        Opt::Phase,
-        Opt::Properties,
-        Opt::Restrict,
-        Opt::User,
-        Opt::Group,
-        Opt::Groups,
-        Opt::Umask,
-        Opt::CgroupParent,
-        Opt::BestEffort,
-        Opt::Quiet,
-        Opt::Help,
-        Opt::Version,
-    ];
-
-    fn short(letter: u8) -> Option<Opt> {
-        let index = b"nicpm".iter().position(|known| *known == letter)?;
-        Opt::ALL.get(index).copied()
+impl Request {
+    fn place(&self, option: Opt) -> usize {
+        self.given.get(option as usize).copied().unwrap_or_default()
     }
 
-    fn long(name: &[u8]) -> Option<Opt> {
-        let names = "net ipc cgroup pid mount features phase properties restrict user group \
-                     groups umask cgroup-parent best-effort quiet help version";
-        Opt::ALL.get(policy::position(names, name)?).copied()
+    /// Whether an option was given.
+    #[must_use]
+    pub fn has(&self, option: Opt) -> bool {
+        self.place(option) != 0
     }
 
-    fn takes(self) -> Takes {
-        match self {
-            Opt::Features
-            | Opt::Phase
-            | Opt::Properties
-            | Opt::Restrict
-            | Opt::User
-            | Opt::Group
-            | Opt::Groups
-            | Opt::Umask
-            | Opt::CgroupParent => Takes::Value,
-            Opt::Cgroup => Takes::OptionalValue,
-            Opt::Net
-            | Opt::Ipc
-            | Opt::Pid
-            | Opt::Mount
-            | Opt::BestEffort
-            | Opt::Quiet
-            | Opt::Help
-            | Opt::Version => Takes::Nothing,
+    /// An option's value, where it was given.
+    #[must_use]
+    pub fn path(&self, option: Opt) -> Option<&'static CStr> {
+        let place = self.place(option);
+        let word = self.argv.get(place / 2).filter(|_| place != 0)?;
+        Some(if place % 2 == 0 {
+            word
+        } else {
+            args::skip(word, option_part(word).len() + 1)
+        })
+    }
+
+    /// The same as bytes.
+    #[must_use]
+    pub fn value(&self, option: Opt) -> Option<&'static [u8]> {
+        self.path(option).map(CStr::to_bytes)
+    }
+
+    /// NAME of the control group, where given.
+    #[must_use]
+    pub fn group_name(&self) -> Option<&'static [u8]> {
+        if self.place(Opt::Cgroup) % 2 == 0 {
+            None
+        } else {
+            self.value(Opt::Cgroup)
         }
     }
+
+    /// An option's value is at fault.
+    #[must_use]
+    pub fn fault(&self, option: Opt, reason: Reason) -> Usage {
+        Usage::new(self.place(option) / 2, reason)
+    }
+
+    /// Refuses an option that was given and only root may use.
+    ///
+    /// # Errors
+    /// That it was given.
+    pub fn refuse_root_only(&self) -> Result<(), Usage> {
+        match self.given.iter().skip(ONLY_ROOT).find(|place| **place != 0) {
+            Some(place) => Err(Usage::new(place / 2, Reason::OnlyRoot)),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, option: usize, place: usize) {
+        if let Some(given) = self.given.get_mut(option) {
+            *given = place;
+        }
+    }
+
+    /// What options make of each other, when all have been read.
+    fn complete(&mut self) -> Result<(), Usage> {
+        for (kind, place) in Isolation::ALL.into_iter().zip(self.given) {
+            if place != 0 {
+                self.isolation = self.isolation | kind;
+            }
+        }
+        if let Some(name) = self.group_name() {
+            check_name(name).map_err(|reason| self.fault(Opt::Cgroup, reason))?;
+        }
+        match (self.value(Opt::Features), self.value(Opt::Phase)) {
+            (Some(features), Some(name)) => {
+                let unknown = self.fault(Opt::Phase, Reason::NoSuchPhase);
+                let phase = Phase::from_name(name).ok_or(unknown)?;
+                let properties = self.value(Opt::Properties);
+                let restrict = self.value(Opt::Restrict);
+                let context = Context {
+                    features,
+                    phase,
+                    properties,
+                    restrict,
+                };
+                self.isolation = self.isolation | policy::decide(&context);
+            }
+            // One without the other would run a phase unboxed that its caller believes boxed.
+            _ => {
+                for option in [Opt::Features, Opt::Phase, Opt::Properties, Opt::Restrict] {
+                    if self.has(option) {
+                        return Err(self.fault(option, Reason::NotTogether));
+                    }
+                }
+            }
+        }
+        if let Some(text) = self.value(Opt::Umask) {
+            let mask = parse_umask(text).map_err(|reason| self.fault(Opt::Umask, reason))?;
+            self.umask = Some(mask);
+        }
+        Ok(())
+    }
 }
 
-/// The options that make sense only together, until all have been read.
-#[derive(Default)]
-struct Portage<'a> {
-    features: Option<&'a [u8]>,
-    phase: Option<Phase>,
-    properties: Option<&'a [u8]>,
-    restrict: Option<&'a [u8]>,
+macro_rules! reasons {
+    ($($reason:ident $errno:ident $text:literal,)*) => {
+        /// What is wrong with a word.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Reason { $(#[doc = $text] $reason,)* }
+
+        const ERRNOS: &[u8] = &[$(Errno::$errno.number() as u8),*];
+        const TEXTS: &str = concat!($($text, "\n"),*);
+    };
+}
+
+reasons! {
+    NoSuchOption EINVAL "no such option",
+    NoValueTaken EINVAL "the option takes no value",
+    ValueMissing EINVAL "the value is missing",
+    NoCommand EINVAL "there is no command to run",
+    NoSuchPhase EINVAL "no such ebuild phase",
+    NotTogether EINVAL "--features and --phase go together, other lists with them",
+    NameTooLong ENAMETOOLONG "a group's name has at most 128 characters",
+    BadName EINVAL "a group's name is of A-Z a-z 0-9 . _ + : - / and begins with no dot",
+    BadUmask EINVAL "a umask is an octal number",
+    UmaskRange ERANGE "a umask is at most 0777",
+    OnlyRoot EPERM "only root may use the option",
+    NoSuchUser ENOENT "not in /etc/passwd",
+    NoSuchGroup ENOENT "not in /etc/group",
+    NoPrimaryGroup ENOENT "not in /etc/passwd: add --group",
+    IdRange ERANGE "no user or group has it",
+    TooManyGroups ERANGE "at most 1024 groups",
+}
+
+/// Why an argument vector is refused: the place of the word at fault, and what is wrong with it;
+/// packed, to be returned in a register.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Usage(usize);
+
+impl Usage {
+    const fn new(place: usize, reason: Reason) -> Usage {
+        Usage(place << 8 | reason as usize)
+    }
+
+    /// The word's place in the argument vector.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self.0 >> 8
+    }
+
+    /// The kind of fault, for the message's ERRNO NAME.
+    #[must_use]
+    pub fn errno(self) -> Errno {
+        Errno::from_raw(
+            ERRNOS
+                .get(self.0 & 0xff)
+                .copied()
+                .unwrap_or_default()
+                .into(),
+        )
+    }
+
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn text(self) -> &'static [u8] {
+        nth_line(TEXTS, self.0 & 0xff)
+    }
 }
 
 /// Reads an argument vector, the program's name first.
 ///
 /// # Errors
 /// [`Usage`] for anything that is not exactly an option, its value, or a command.
-pub fn parse<'a>(argv: impl Iterator<Item = &'a CStr>) -> Result<Action<'a>, Usage<'a>> {
-    let mut words = argv.enumerate().skip(1);
-    let mut request = Request::default();
-    let mut portage = Portage::default();
-
-    let command = loop {
-        let Some((index, word)) = words.next() else {
-            break None;
-        };
+pub fn parse(argv: Strings) -> Result<Action, Usage> {
+    let isolation = Isolation::default();
+    let mut request = Request {
+        argv,
+        given: [0; OPTIONS],
+        isolation,
+        umask: None,
+        command: 0,
+    };
+    let mut place = 1;
+    while let Some(word) = argv.get(place) {
+        let fault = |reason| Usage::new(place, reason);
         match word.to_bytes() {
-            b"--" => break words.next().map(|(index, _)| index),
-            [b'-', b'-', long @ ..] => {
-                let (name, mut value) = split_value(word, long);
-                let fault = |errno, reason| Usage { word: option_part(word), errno, reason };
-                let option = Opt::long(name).ok_or(fault(Errno::EINVAL, "no such option"))?;
-                let takes = option.takes();
-                if takes == Takes::Nothing && value.is_some() {
-                    return Err(fault(Errno::EINVAL, "the option takes no value"));
+            b"--" => {
+                place += 1;
+                break;
+            }
+            [b'-', b'-', ..] => {
+                let name = option_part(word);
+                let option = policy::position(NAMES, name).ok_or(fault(Reason::NoSuchOption))?;
+                let has_value = name.len() < word.count_bytes();
+                if option == Opt::Help as usize {
+                    return Ok(Action::Help);
+                } else if option == Opt::Version as usize {
+                    return Ok(Action::Version);
+                } else if option >= WITH_VALUE && !has_value {
+                    if place + 1 >= argv.len() {
+                        return Err(fault(Reason::ValueMissing));
+                    }
+                    place += 1;
+                } else if option < WITH_VALUE && has_value && option != Opt::Cgroup as usize {
+                    return Err(fault(Reason::NoValueTaken));
                 }
-                if takes == Takes::Value && value.is_none() {
-                    let (_, next) =
-                        words.next().ok_or(fault(Errno::EINVAL, "the value is missing"))?;
-                    value = Some(next);
-                }
-                match option {
-                    Opt::Help => return Ok(Action::Help),
-                    Opt::Version => return Ok(Action::Version),
-                    _ => set(&mut request, &mut portage, option, value)?,
-                }
+                request.take(option, 2 * place + usize::from(has_value));
             }
             [b'-', letters @ ..] if !letters.is_empty() => {
                 for letter in letters {
-                    let fault = Usage {
-                        word: word.to_bytes(),
-                        errno: Errno::EINVAL,
-                        reason: "no such option",
-                    };
-                    let option = Opt::short(*letter).ok_or(fault)?;
-                    set(&mut request, &mut portage, option, None)?;
+                    let option = LETTERS.iter().position(|known| known == letter);
+                    request.take(option.ok_or(fault(Reason::NoSuchOption))?, 2 * place);
                 }
             }
-            _ => break Some(index),
+            _ => break,
         }
-    };
-
-    request.isolation = request.isolation | portage.decide()?;
-    request.command = command.ok_or(Usage {
-        word: b"COMMAND",
-        errno: Errno::EINVAL,
-        reason: "there is no command to run",
-    })?;
+        place += 1;
+    }
+    request.complete()?;
+    request.command = place;
+    if place >= argv.len() {
+        return Err(Usage::new(place, Reason::NoCommand));
+    }
     Ok(Action::Run(request))
 }
 
-impl Portage<'_> {
-    /// One without the other would run a phase unboxed that its caller believes boxed.
-    fn decide(&self) -> Result<Isolation, Usage<'static>> {
-        match (self.features, self.phase) {
-            (Some(features), Some(phase)) => Ok(policy::decide(&Context {
-                features,
-                phase,
-                properties: self.properties,
-                restrict: self.restrict,
-            })),
-            (None, None) if self.properties.is_none() && self.restrict.is_none() => {
-                Ok(Isolation::default())
-            }
-            (features, _) => Err(Usage {
-                word: if features.is_some() { b"--phase" } else { b"--features" },
-                errno: Errno::EINVAL,
-                reason: "--features and --phase are given together, with --properties and --restrict",
-            }),
-        }
-    }
-}
-
-/// Takes in one option.
-fn set<'a>(
-    request: &mut Request<'a>,
-    portage: &mut Portage<'a>,
-    option: Opt,
-    value: Option<&'a CStr>,
-) -> Result<(), Usage<'a>> {
-    let bytes = value.map(CStr::to_bytes);
-    match option {
-        Opt::Net => request.isolation.net = true,
-        Opt::Ipc => request.isolation.ipc = true,
-        Opt::Pid => request.isolation.pid = true,
-        Opt::Mount => request.isolation.mount = true,
-        Opt::Cgroup => {
-            request.isolation.cgroup = true;
-            request.group_name = bytes.map(check_name).transpose()?;
-        }
-        Opt::Features => portage.features = bytes,
-        Opt::Phase => {
-            let name = bytes.unwrap_or_default();
-            let unknown = Usage { word: name, errno: Errno::EINVAL, reason: "no such ebuild phase" };
-            portage.phase = Some(Phase::from_name(name).ok_or(unknown)?);
-        }
-        Opt::Properties => portage.properties = bytes,
-        Opt::Restrict => portage.restrict = bytes,
-        Opt::User => request.user = bytes,
-        Opt::Group => request.group = bytes,
-        Opt::Groups => request.groups = bytes,
-        Opt::Umask => request.umask = Some(parse_umask(bytes.unwrap_or_default())?),
-        Opt::CgroupParent => request.cgroup_parent = value,
-        Opt::BestEffort => request.best_effort = true,
-        Opt::Quiet => request.quiet = true,
-        // Returned from where they were met.
-        Opt::Help | Opt::Version => {}
-    }
-    Ok(())
-}
-
-/// `name=value` to its parts; the value keeps the NUL that ends the word.
-fn split_value<'a>(word: &'a CStr, long: &'a [u8]) -> (&'a [u8], Option<&'a CStr>) {
-    let Some(at) = long.iter().position(|byte| *byte == b'=') else {
-        return (long, None);
-    };
-    // Two dashes, the name, the equals sign.
-    let value = word.to_bytes_with_nul().get(at + 3..).unwrap_or_default();
-    (long.get(..at).unwrap_or_default(), CStr::from_bytes_with_nul(value).ok())
-}
-
-/// The part of a long option before `=`, for messages.
-fn option_part(word: &CStr) -> &[u8] {
-    word.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
+/// The part of a long option, or of a variable, before `=`.
+#[must_use]
+pub fn option_part(word: &'static CStr) -> &'static [u8] {
+    word.to_bytes()
+        .split(|byte| *byte == b'=')
+        .next()
+        .unwrap_or_default()
 }
 
 /// Checks NAME against its alphabet; `/` is allowed here and written as `:` later.
-fn check_name(name: &[u8]) -> Result<&[u8], Usage<'_>> {
-    let fault = |errno, reason| Usage { word: name, errno, reason };
-    if name.len() > NAME_MAX {
-        return Err(fault(Errno::ENAMETOOLONG, "a group's name has at most 128 characters"));
-    }
-    match name.first() {
-        None => return Err(fault(Errno::EINVAL, "a group's name is not empty")),
-        Some(b'.') => return Err(fault(Errno::EINVAL, "a group's name does not begin with a dot")),
-        Some(_) => {}
-    }
-    if name.iter().all(|byte| is_name_byte(*byte) || *byte == b'/') {
-        Ok(name)
-    } else {
-        Err(fault(Errno::EINVAL, "a group's name is made of A-Z a-z 0-9 . _ + : - and /"))
+fn check_name(name: &[u8]) -> Result<(), Reason> {
+    const LONGEST: usize = 128;
+    let good = name.iter().all(|byte| is_name_byte(*byte) || *byte == b'/');
+    match name {
+        _ if name.len() > LONGEST => Err(Reason::NameTooLong),
+        [] | [b'.', ..] => Err(Reason::BadName),
+        _ if !good => Err(Reason::BadName),
+        _ => Ok(()),
     }
 }
 
@@ -360,19 +345,17 @@ pub fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b':' | b'-')
 }
 
-/// One to four octal digits, at most 0777.
-fn parse_umask(text: &[u8]) -> Result<u32, Usage<'_>> {
-    let fault = |errno, reason| Usage { word: text, errno, reason };
+/// Octal digits, at most 0777.
+fn parse_umask(text: &[u8]) -> Result<u32, Reason> {
     if text.is_empty() || !text.iter().all(|digit| matches!(digit, b'0'..=b'7')) {
-        return Err(fault(Errno::EINVAL, "a umask is an octal number"));
+        return Err(Reason::BadUmask);
     }
-    let mask = if text.len() > 4 {
-        u32::MAX
-    } else {
-        text.iter().fold(0, |mask, digit| mask * 8 + u32::from(digit - b'0'))
-    };
-    if mask > 0o777 {
-        return Err(fault(Errno::ERANGE, "a umask is at most 0777"));
+    let mut mask = 0;
+    for digit in text {
+        mask = mask * 8 + u32::from(digit - b'0');
+        if mask > 0o777 {
+            return Err(Reason::UmaskRange);
+        }
     }
     Ok(mask)
 }
@@ -380,40 +363,46 @@ fn parse_umask(text: &[u8]) -> Result<u32, Usage<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::CString;
     use std::string::String;
     use std::vec::Vec;
 
-    /// Parses the words after the program's name and gives the outcome to `check`.
-    fn with<T>(words: &[&str], check: impl FnOnce(Result<Action<'_>, Usage<'_>>) -> T) -> T {
-        let words: Vec<CString> = std::iter::once(&"phasebox")
-            .chain(words)
-            .map(|word| CString::new(*word).unwrap())
+    fn argv(words: &[&str]) -> Strings {
+        let words: Vec<&str> = std::iter::once("phasebox")
+            .chain(words.iter().copied())
             .collect();
-        check(parse(words.iter().map(CString::as_c_str)))
+        Strings::leak(&words)
     }
 
-    fn run(words: &[&str], check: impl FnOnce(&Request<'_>)) {
-        with(words, |outcome| match outcome {
+    fn run(words: &[&str], check: impl FnOnce(&Request)) {
+        match parse(argv(words)) {
             Ok(Action::Run(request)) => check(&request),
-            other => panic!("{words:?}: {other:?}"),
-        });
+            _ => panic!("{words:?}"),
+        }
     }
 
+    /// The word at fault and the errno.
     fn refused(words: &[&str]) -> (String, Errno) {
-        with(words, |outcome| match outcome {
-            Err(usage) => (String::from_utf8_lossy(usage.word).into_owned(), usage.errno),
-            Ok(action) => panic!("{words:?}: {action:?}"),
-        })
+        let words = argv(words);
+        match parse(words) {
+            Err(usage) => {
+                let word = words
+                    .get(usage.place())
+                    .map_or("COMMAND".into(), CStr::to_string_lossy);
+                (word.into_owned(), usage.errno())
+            }
+            Ok(_) => panic!("not refused"),
+        }
     }
 
     #[test]
     fn options_end_at_the_first_word_that_is_not_one() {
         run(&["-n", "make", "-i", "--pid"], |request| {
-            assert_eq!(request.isolation, Isolation { net: true, ..Isolation::default() });
+            assert_eq!(request.isolation, Isolation::NET);
             assert_eq!(request.command, 2);
         });
-        run(&["-n", "--", "-i"], |request| assert_eq!(request.command, 3));
+        run(&["-n", "--", "-i"], |request| {
+            assert_eq!(request.command, 3)
+        });
         run(&["-"], |request| assert_eq!(request.command, 1));
         run(&[""], |request| assert_eq!(request.command, 1));
         run(&["--", "--", "x"], |request| assert_eq!(request.command, 2));
@@ -422,68 +411,96 @@ mod tests {
     #[test]
     fn short_options_bundle() {
         run(&["-nicpm", "x"], |request| {
-            let all = Isolation { net: true, ipc: true, cgroup: true, pid: true, mount: true };
+            let all = Isolation::ALL
+                .into_iter()
+                .fold(Isolation::default(), |all, kind| all | kind);
             assert_eq!(request.isolation, all);
         });
-        run(&["-n", "-i", "-n", "x"], |request| assert!(request.isolation.ipc));
+        run(&["-n", "-i", "-n", "x"], |request| {
+            assert!(request.isolation.has(Isolation::IPC))
+        });
     }
 
     #[test]
     fn long_options_take_their_value_either_way() {
         for words in [&["--user=a=b", "x"][..], &["--user", "a=b", "x"]] {
-            run(words, |request| assert_eq!(request.user, Some(&b"a=b"[..])));
+            run(words, |request| {
+                assert_eq!(request.value(Opt::User), Some(&b"a=b"[..]))
+            });
         }
         run(&["--user", "--group", "x"], |request| {
-            assert_eq!(request.user, Some(&b"--group"[..]));
-            assert_eq!(request.group, None);
+            assert_eq!(request.value(Opt::User), Some(&b"--group"[..]));
+            assert!(!request.has(Opt::Group));
         });
-        run(&["--cgroup-parent=", "x"], |request| assert_eq!(request.cgroup_parent, Some(c"")));
+        run(&["--cgroup-parent=", "x"], |request| {
+            assert_eq!(request.path(Opt::CgroupParent), Some(c""))
+        });
     }
 
     #[test]
     fn the_group_name_is_taken_only_after_an_equals_sign() {
         run(&["--cgroup", "x", "y"], |request| {
-            assert_eq!(request.group_name, None);
+            assert_eq!(request.group_name(), None);
             assert_eq!(request.command, 2);
         });
         run(&["--cgroup=sys-apps/sed-4.9_p1+x:y", "x"], |request| {
-            assert_eq!(request.group_name, Some(&b"sys-apps/sed-4.9_p1+x:y"[..]));
+            assert_eq!(request.group_name(), Some(&b"sys-apps/sed-4.9_p1+x:y"[..]));
         });
-        run(&[&std::format!("--cgroup={}", "a".repeat(128)), "x"], |request| {
-            assert_eq!(request.group_name.map(<[u8]>::len), Some(128));
-        });
+        run(
+            &[&std::format!("--cgroup={}", "a".repeat(128)), "x"],
+            |request| {
+                assert_eq!(request.group_name().map(<[u8]>::len), Some(128));
+            },
+        );
         assert_eq!(refused(&["-c=x", "y"]).0, "-c=x");
     }
 
     #[test]
     fn the_last_of_an_option_given_twice_counts() {
-        run(&["--cgroup=a", "-c", "x"], |request| assert_eq!(request.group_name, None));
+        run(&["--cgroup=a", "-c", "x"], |request| {
+            assert_eq!(request.group_name(), None)
+        });
         run(&["-c", "--cgroup=a", "--cgroup=b", "x"], |request| {
-            assert_eq!(request.group_name, Some(&b"b"[..]));
+            assert_eq!(request.group_name(), Some(&b"b"[..]));
         });
         run(&["--umask", "0", "--umask=027", "x"], |request| {
             assert_eq!(request.umask, Some(0o27));
         });
-        run(&["--features", "cgroup", "--features=", "--phase=test", "x"], |request| {
-            assert_eq!(request.isolation, Isolation::default());
-        });
+        run(
+            &["--features", "cgroup", "--features=", "--phase=test", "x"],
+            |request| {
+                assert_eq!(request.isolation, Isolation::default());
+            },
+        );
     }
 
     #[test]
     fn features_and_flags_add_up() {
-        run(&["-p", "--features", "cgroup ipc-sandbox", "--phase", "src_test", "x"], |request| {
-            let isolation = request.isolation;
-            assert!(isolation.pid && isolation.cgroup && isolation.ipc);
-            assert!(!isolation.net && !isolation.mount);
-        });
+        run(
+            &[
+                "-p",
+                "--features",
+                "cgroup ipc-sandbox",
+                "--phase",
+                "src_test",
+                "x",
+            ],
+            |request| {
+                let added = Isolation::PID | Isolation::CGROUP | Isolation::IPC;
+                assert_eq!(request.isolation, added);
+            },
+        );
     }
 
     #[test]
     fn bad_names_of_groups_are_refused() {
         let long = std::format!("--cgroup={}", "a".repeat(129));
         assert_eq!(refused(&[&long, "x"]).1, Errno::ENAMETOOLONG);
-        for name in ["", ".", "..", ".a", "a b", "a\nb", "a\u{e9}", "a,b", "a\\b", "~"] {
-            assert_eq!(refused(&[&std::format!("--cgroup={name}"), "x"]), (name.into(), Errno::EINVAL));
+        for name in [
+            "", ".", "..", ".a", "a b", "a\nb", "a\u{e9}", "a,b", "a\\b", "~",
+        ] {
+            let option = std::format!("--cgroup={name}");
+            assert_eq!(refused(&[&option, "x"]), (option, Errno::EINVAL));
         }
     }
 
@@ -492,17 +509,20 @@ mod tests {
         for (words, at_fault) in [
             (&["--frob", "x"][..], "--frob"),
             (&["--ne", "x"], "--ne"),
-            (&["--net=1", "x"], "--net"),
-            (&["--frob=secret", "x"], "--frob"),
+            (&["--net=1", "x"], "--net=1"),
+            (&["--frob=secret", "x"], "--frob=secret"),
             (&["-nx", "x"], "-nx"),
             (&["-h"], "-h"),
-            (&["--quiet=no", "x"], "--quiet"),
+            (&["--quiet=no", "x"], "--quiet=no"),
             (&["--user"], "--user"),
-            (&["--phase", "src_compil", "--features", "", "x"], "src_compil"),
-            (&["--phase", "compile", "x"], "--features"),
-            (&["--features", "cgroup", "x"], "--phase"),
-            (&["--properties", "live", "x"], "--features"),
-            (&["--restrict", "test", "x"], "--features"),
+            (
+                &["--phase", "src_compil", "--features", "", "x"],
+                "src_compil",
+            ),
+            (&["--phase", "compile", "x"], "compile"),
+            (&["--features", "cgroup", "x"], "cgroup"),
+            (&["--properties=live", "x"], "--properties=live"),
+            (&["--restrict", "test", "x"], "test"),
             (&["--umask", "8", "x"], "8"),
             (&["--umask", "", "x"], ""),
             (&["--umask", "-1", "x"], "-1"),
@@ -511,35 +531,47 @@ mod tests {
             (&["-nic"], "COMMAND"),
             (&["-nic", "--"], "COMMAND"),
         ] {
-            assert_eq!(refused(words), (at_fault.into(), Errno::EINVAL), "{words:?}");
+            assert_eq!(
+                refused(words),
+                (at_fault.into(), Errno::EINVAL),
+                "{words:?}"
+            );
         }
-        for umask in ["1000", "7777", "00000"] {
+        for umask in ["1000", "7777", "77777777777777"] {
             assert_eq!(refused(&["--umask", umask, "x"]).1, Errno::ERANGE);
         }
     }
 
     #[test]
     fn an_empty_argument_vector_has_no_command() {
-        let none: [&CStr; 0] = [];
-        assert!(parse(none.into_iter()).is_err());
+        assert!(parse(Strings::leak(&[])).is_err());
     }
 
     #[test]
     fn help_and_version_are_found_among_options_only() {
-        with(&["-n", "--help"], |outcome| assert_eq!(outcome, Ok(Action::Help)));
-        with(&["--version", "x"], |outcome| assert_eq!(outcome, Ok(Action::Version)));
+        assert!(matches!(parse(argv(&["-n", "--help"])), Ok(Action::Help)));
+        assert!(matches!(
+            parse(argv(&["--version", "x"])),
+            Ok(Action::Version)
+        ));
         run(&["x", "--help"], |request| assert_eq!(request.command, 1));
     }
 
     #[test]
     fn options_of_root_are_told_apart() {
-        for option in ["--user", "--group", "--groups", "--umask", "--cgroup-parent"] {
+        for option in [
+            "--user",
+            "--group",
+            "--groups",
+            "--umask",
+            "--cgroup-parent",
+        ] {
             run(&[option, "0", "x"], |request| {
-                assert_eq!(request.root_only_option(), Some(option));
+                assert!(request.refuse_root_only().is_err())
             });
         }
         run(&["-nicpm", "--quiet", "--best-effort", "x"], |request| {
-            assert_eq!(request.root_only_option(), None);
+            assert!(request.refuse_root_only().is_ok());
         });
     }
 }

@@ -1,85 +1,67 @@
 //! Giving up privileges, and proof of it. credentials(7), capabilities(7).
 #![forbid(unsafe_code)]
 
-use crate::plan::{Groups, Identity, Plan};
+use crate::plan::Plan;
 use crate::step::{At, Failure, Step};
 use crate::sys::ids::{self, Capabilities, Ids};
-use crate::sys::{Errno, fs};
+use crate::sys::{Errno, Result as SysResult, fs};
 
 /// Shows that this process has no more privileges than COMMAND may have.
 pub struct Dropped(());
 
-/// Becomes whom COMMAND runs as, for good, and checks it.
-pub fn drop_privileges(plan: &Plan<'_>) -> Result<Dropped, Failure> {
+/// Becomes whom COMMAND runs as, for good, and checks it. A root caller that asks for nobody else
+/// has nothing to give up.
+pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
     if let Some(mask) = plan.umask {
         fs::set_umask(mask);
     }
+    let (mut uid, mut gid) = (plan.caller.uid, plan.caller.gid);
+
+    // Groups first, then the group id, then the user id: each needs what the next one takes away.
     if let Some(identity) = &plan.identity {
-        become_identity(identity)?;
+        ids::set_groups(identity.groups.as_slice()).at(Step::SetGroups)?;
+        if let Some(wanted) = identity.gid {
+            ids::set_group_ids(wanted).at(Step::SetGroup)?;
+            gid = wanted;
+        }
+        if let Some(wanted) = identity.uid {
+            ids::set_user_ids(wanted).at(Step::SetUser)?;
+            uid = wanted;
+        }
+    }
+    if uid != 0 {
+        // With SECBIT_NO_SETUID_FIXUP set, setresuid(2) left them as they were. Those of an
+        // ordinary caller are a user namespace's.
+        ids::clear_ambient_capabilities().at(Step::DropCapabilities)?;
+        ids::set_capabilities(Capabilities::NONE).at(Step::DropCapabilities)?;
     }
     if plan.caller.uid != 0 {
-        // The capabilities of a user namespace, or of this program's file.
         ids::set_no_new_privileges().at(Step::ForbidPrivileges)?;
-        drop_capabilities()?;
-        verify_ids(Some(plan.caller.uid), Some(plan.caller.gid))?;
-        verify_capabilities()?;
-        let forbidden = ids::no_new_privileges().at(Step::VerifyDrop)?;
-        if !forbidden {
-            return Err(not_dropped());
+    }
+
+    if uid != 0 || plan.identity.is_some() {
+        let dropped = is_dropped(plan, uid, gid).at(Step::VerifyDrop)?;
+        if !dropped {
+            return Err(Failure::new(Step::VerifyDrop, Errno::EPERM));
         }
     }
     Ok(Dropped(()))
 }
 
-/// Groups first, then the group id, then the user id: each needs what the next one takes away.
-fn become_identity(identity: &Identity) -> Result<(), Failure> {
-    ids::set_groups(identity.groups.as_slice()).at(Step::SetGroups)?;
-    if let Some(gid) = identity.gid {
-        ids::set_group_ids(gid).at(Step::SetGroup)?;
+/// Whether the kernel says that all of it has come to pass, and lets nothing be taken back.
+fn is_dropped(plan: &Plan, uid: u32, gid: u32) -> SysResult<bool> {
+    let mut dropped = ids::user_ids()? == Ids::all(uid) && ids::group_ids()? == Ids::all(gid);
+    if let Some(identity) = &plan.identity {
+        let (wanted, mut buffer) = (identity.groups.as_slice(), [0; 1024]);
+        let found = ids::groups(&mut buffer)?;
+        // The kernel sorts them.
+        dropped &= found.len() == wanted.len() && wanted.iter().all(|id| found.contains(id));
     }
-    if let Some(uid) = identity.uid {
-        ids::set_user_ids(uid).at(Step::SetUser)?;
+    if uid != 0 {
+        dropped &= ids::capabilities()? == Capabilities::NONE && ids::set_user_ids(0).is_err();
     }
-    let becomes_user = identity.uid.is_some_and(|uid| uid != 0);
-    if becomes_user {
-        // With SECBIT_NO_SETUID_FIXUP set, setresuid(2) left them as they were.
-        drop_capabilities()?;
-        verify_capabilities()?;
+    if plan.caller.uid != 0 {
+        dropped &= ids::no_new_privileges()?;
     }
-    verify_ids(identity.uid, identity.gid)?;
-    verify_groups(&identity.groups)?;
-    if becomes_user && ids::set_user_ids(0).is_ok() {
-        return Err(not_dropped());
-    }
-    Ok(())
-}
-
-fn drop_capabilities() -> Result<(), Failure> {
-    ids::clear_ambient_capabilities().at(Step::DropCapabilities)?;
-    ids::set_capabilities(Capabilities::NONE).at(Step::DropCapabilities)
-}
-
-fn not_dropped() -> Failure {
-    Failure::new(Step::VerifyDrop, Errno::EPERM)
-}
-
-fn verify_ids(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure> {
-    let users = ids::user_ids().at(Step::VerifyDrop)?;
-    let groups = ids::group_ids().at(Step::VerifyDrop)?;
-    let same = |wanted: Option<u32>, found| wanted.is_none_or(|id| found == Ids::all(id));
-    if same(uid, users) && same(gid, groups) { Ok(()) } else { Err(not_dropped()) }
-}
-
-fn verify_groups(wanted: &Groups) -> Result<(), Failure> {
-    let mut buffer = [0; 1024];
-    let found = ids::groups(&mut buffer).at(Step::VerifyDrop)?;
-    // The kernel sorts them.
-    let same = found.len() == wanted.as_slice().len()
-        && wanted.as_slice().iter().all(|id| found.contains(id));
-    if same { Ok(()) } else { Err(not_dropped()) }
-}
-
-fn verify_capabilities() -> Result<(), Failure> {
-    let left = ids::capabilities().at(Step::VerifyDrop)?;
-    if left == Capabilities::NONE { Ok(()) } else { Err(not_dropped()) }
+    Ok(dropped)
 }

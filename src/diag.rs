@@ -1,9 +1,13 @@
 //! Messages: one line on standard error, one write, only printable ASCII.
 #![forbid(unsafe_code)]
 
-use crate::cli::Usage;
+use core::ffi::CStr;
+
+use crate::cli::{self, Usage};
+use crate::policy::Isolation;
 use crate::step::{Failure, Step};
 use crate::sys::args::Strings;
+use crate::sys::errno::nth_line;
 use crate::sys::fd::{self, Fd};
 use crate::sys::path::Text;
 use crate::sys::process::Pid;
@@ -26,8 +30,13 @@ impl Line {
 
     /// Adds text of the program's own.
     pub fn text(&mut self, text: &str) -> &mut Line {
+        self.bytes(text.as_bytes())
+    }
+
+    #[inline(never)]
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Line {
         // What does not fit is left out; the line is for people.
-        let _ = self.0.push(text.as_bytes());
+        let _ = self.0.push(bytes);
         self
     }
 
@@ -40,17 +49,31 @@ impl Line {
     /// Adds text from outside: what could drive a terminal is shown as `?` (CVE-2023-28486).
     pub fn foreign(&mut self, word: &[u8]) -> &mut Line {
         for byte in word.iter().take(WORD_MAX) {
-            let shown = if byte.is_ascii_graphic() || *byte == b' ' { *byte } else { b'?' };
+            let shown = if byte.is_ascii_graphic() || *byte == b' ' {
+                *byte
+            } else {
+                b'?'
+            };
             let _ = self.0.push(&[shown]);
         }
-        if word.len() > WORD_MAX { self.text("...") } else { self }
+        if word.len() > WORD_MAX {
+            self.text("...")
+        } else {
+            self
+        }
+    }
+
+    /// The same in quotes.
+    fn quoted(&mut self, word: &[u8]) -> &mut Line {
+        self.text("'").foreign(word).text("'")
     }
 
     /// Adds `: REASON (ERRNO NAME)`; without a reason, what the errno means.
-    pub fn because(&mut self, reason: &str, errno: Errno) -> &mut Line {
-        let (name, meaning) = errno.describe().unwrap_or(("", "unexpected error"));
-        self.text(": ").text(if reason.is_empty() { meaning } else { reason });
-        self.text(" (").text(name);
+    pub fn because(&mut self, reason: &[u8], errno: Errno) -> &mut Line {
+        let (name, meaning) = errno.describe().unwrap_or((b"", b"unexpected error"));
+        self.text(": ")
+            .bytes(if reason.is_empty() { meaning } else { reason });
+        self.text(" (").bytes(name);
         if name.is_empty() {
             self.text("errno ").number(errno.number() as u64);
         }
@@ -58,8 +81,12 @@ impl Line {
     }
 
     /// Adds `; ADVICE` where there is any.
-    pub fn advice(&mut self, advice: &str) -> &mut Line {
-        if advice.is_empty() { self } else { self.text("; ").text(advice) }
+    pub fn advice(&mut self, advice: &[u8]) -> &mut Line {
+        if advice.is_empty() {
+            self
+        } else {
+            self.text("; ").bytes(advice)
+        }
     }
 
     /// Writes it to standard error. Nothing can be done where that fails.
@@ -81,49 +108,63 @@ pub fn failure(failure: Failure) {
 }
 
 /// The same, of an isolation that `--best-effort` goes on without.
-pub fn degraded(reason: Failure, isolation: &str) {
-    unable_to(reason).text("; going on without ").text(isolation).send();
+pub fn degraded(reason: Failure, kind: Isolation) {
+    const NAMES: &str = "network\nIPC\ncontrol group\nPID\nmount";
+    let index = Isolation::ALL
+        .iter()
+        .position(|other| *other == kind)
+        .unwrap_or_default();
+    let mut line = unable_to(reason);
+    line.text("; going on without ")
+        .bytes(nth_line(NAMES, index))
+        .text(" isolation")
+        .send();
 }
 
 fn unable_to(failure: Failure) -> Line {
     let mut line = Line::new();
-    let step = failure.step().map_or("", Step::text);
-    line.text("unable to ").text(step).because("", failure.errno());
+    let step = failure.step().map_or(&[][..], Step::text);
+    line.text("unable to ")
+        .bytes(step)
+        .because(b"", failure.errno());
     line
 }
 
 /// What the caller wrote and cannot be done.
-pub fn usage(usage: Usage<'_>) {
-    Line::new()
-        .text("unable to use '")
-        .foreign(usage.word)
-        .text("'")
-        .because(usage.reason, usage.errno)
-        .advice("see phasebox --help")
-        .send();
+pub fn usage(argv: Strings, usage: Usage) {
+    let word = argv
+        .get(usage.place())
+        .map_or(&b"COMMAND"[..], CStr::to_bytes);
+    let mut line = Line::new();
+    line.text("unable to use ").quoted(word);
+    line.because(usage.text(), usage.errno());
+    line.text("; see phasebox --help").send();
 }
 
 /// COMMAND could not be executed. Of "argument list too long" the sizes are told: the kernel says
 /// neither what is too long nor how long it is.
 pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
-    let command = argv.get(0).unwrap_or_default().to_bytes();
     let mut line = Line::new();
-    line.text("unable to execute '").foreign(command).text("'").because("", errno);
+    line.text("unable to execute ");
+    line.quoted(argv.get(0).unwrap_or_default().to_bytes());
+    line.because(b"", errno);
     if errno == Errno::E2BIG {
-        let size = |strings: Strings| {
-            strings.iter().map(|string| string.count_bytes() as u64 + 1).sum::<u64>()
-        };
-        let largest = envp.iter().max_by_key(|variable| variable.count_bytes()).unwrap_or_default();
-        let name = largest.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-        line.text("; arguments: ")
-            .number(size(argv))
-            .text(" bytes, environment: ")
-            .number(size(envp))
-            .text(" bytes, its largest variable: ")
-            .foreign(name)
-            .text(" with ")
-            .number(largest.count_bytes() as u64 + 1)
-            .text(" bytes");
+        let (mut sizes, mut largest) = ([0, 0], c"");
+        for (size, strings) in sizes.iter_mut().zip([argv, envp]) {
+            largest = c"";
+            for string in strings.iter() {
+                *size += string.count_bytes() as u64 + 1;
+                if string.count_bytes() > largest.count_bytes() {
+                    largest = string;
+                }
+            }
+        }
+        let [arguments, environment] = sizes;
+        line.text("; arguments: ").number(arguments);
+        line.text(" bytes, environment: ").number(environment);
+        line.text(" bytes, the largest with ");
+        line.number(largest.count_bytes() as u64 + 1);
+        line.text(" bytes: ").quoted(cli::option_part(largest));
     }
     line.send();
 }
@@ -141,7 +182,10 @@ impl Processes {
     /// None.
     #[must_use]
     pub fn new() -> Processes {
-        Processes { line: Line(Text::new()), count: 0 }
+        Processes {
+            line: Line(Text::new()),
+            count: 0,
+        }
     }
 
     /// Adds one, by pid and, where there is a /proc, by name.
@@ -155,7 +199,11 @@ impl Processes {
         }
         let mut name = [0; 64];
         let name = process_name(pid, &mut name).unwrap_or(b"pid");
-        self.line.foreign(name).text(" (").number(u64::from(pid.number())).text(")");
+        self.line
+            .foreign(name)
+            .text(" (")
+            .number(u64::from(pid.number()))
+            .text(")");
     }
 
     /// How many were added.
@@ -166,7 +214,7 @@ impl Processes {
 
     /// Ends `line` with the names.
     fn end(&self, line: &mut Line) {
-        line.text(core::str::from_utf8(self.line.0.as_bytes()).unwrap_or_default());
+        line.bytes(self.line.0.as_bytes());
         if self.count > NAMED {
             line.text(" and ").number(self.count - NAMED).text(" more");
         }
@@ -193,8 +241,17 @@ fn process_name(pid: Pid, buffer: &mut [u8]) -> Option<&[u8]> {
 
 /// The line about leftovers that were killed.
 pub fn leftovers(killed: &Processes) {
-    let text = if killed.count() == 1 { " leftover: " } else { " leftovers: " };
-    killed.end(Line::new().text("killed ").number(killed.count()).text(text));
+    let text = if killed.count() == 1 {
+        " leftover: "
+    } else {
+        " leftovers: "
+    };
+    killed.end(
+        Line::new()
+            .text("killed ")
+            .number(killed.count())
+            .text(text),
+    );
 }
 
 /// The line about processes that would not die.
@@ -203,60 +260,52 @@ pub fn survivors(left: &Processes) {
     left.end(line.text("; still there: "));
 }
 
-/// What to do about a failure, as far as the step and the error tell.
-fn advice(failure: Failure) -> &'static str {
-    let Some(step) = failure.step() else {
-        return "";
+macro_rules! advice {
+    ($($advice:ident $text:literal: $($step:ident $errno:ident),+;)*) => {
+        #[derive(Clone, Copy)]
+        enum Advice { $($advice),* }
+
+        const ADVICE: &[(Step, u8, Advice)] =
+            &[$($((Step::$step, Errno::$errno.number() as u8, Advice::$advice)),+),*];
+        const TEXTS: &str = concat!($($text, "\n"),*);
     };
-    match (step, failure.errno()) {
-        (Step::RunSetId, _) => "this build is not made for a set-id bit: install it without",
-        (Step::UserNamespace, Errno::EPERM | Errno::EACCES) => {
-            "run as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, \
-             kernel.apparmor_restrict_unprivileged_userns; never in a chroot)"
+}
+
+// What to do about a failure, as far as the step and the error tell.
+advice! {
+    NoSetId "install this build without a set-id bit": RunSetId EPERM;
+    AllowUsers "run as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, \
+        kernel.apparmor_restrict_unprivileged_userns; not in a chroot)":
+        UserNamespace EPERM, UserNamespace EACCES, MapIds EPERM, MapIds EACCES;
+    MoreUsers "run as root, or raise sysctl user.max_user_namespaces":
+        UserNamespace ENOSPC, UserNamespace EUSERS;
+    NoUsers "run as root: this kernel has no user namespaces":
+        UserNamespace EINVAL, UserNamespace ENOSYS;
+    MountProc "mount /proc": MapIds ENOENT;
+    MoreNet "raise sysctl user.max_net_namespaces, user.max_uts_namespaces": NetNamespace ENOSPC;
+    MoreIpc "raise sysctl user.max_ipc_namespaces": IpcNamespace ENOSPC;
+    MorePid "raise sysctl user.max_pid_namespaces": PidNamespace ENOSPC;
+    MoreMount "raise sysctl user.max_mnt_namespaces": MountNamespace ENOSPC;
+    Capability "CAP_SYS_ADMIN is missing, or seccomp forbids it":
+        NetNamespace EPERM, IpcNamespace EPERM, PidNamespace EPERM, MountNamespace EPERM;
+    NotBuilt "this kernel is built without it":
+        NetNamespace EINVAL, IpcNamespace EINVAL, PidNamespace EINVAL, MountNamespace EINVAL;
+    NetCapability "CAP_NET_ADMIN is missing": LoopbackUp EPERM;
+    MountCgroup "mount cgroup2, or use --pid":
+        FindGroup ENOENT, FindGroup ENODEV;
+    WriteCgroup "make the cgroup file system writable, or use --pid":
+        MakeGroup EROFS, MakeGroup EACCES, MakeGroup EPERM;
+    MoreGroups "raise cgroup.max.descendants or cgroup.max.depth": MakeGroup EAGAIN;
+    CoveredProc "mounts cover parts of /proc: leave out --pid": MountProc EPERM;
+}
+
+fn advice(failure: Failure) -> &'static [u8] {
+    for (step, errno, advice) in ADVICE {
+        if Failure::new(*step, Errno::from_raw((*errno).into())) == failure {
+            return nth_line(TEXTS, *advice as usize);
         }
-        (Step::UserNamespace, Errno::ENOSPC | Errno::EUSERS) => {
-            "run as root, or raise the sysctls user.max_user_namespaces and user.max_pid_namespaces"
-        }
-        (Step::UserNamespace, Errno::EINVAL | Errno::ENOSYS) => {
-            "run as root: this kernel has no user namespaces"
-        }
-        (Step::MapIds, Errno::ENOENT) => "mount /proc: a user namespace is set up through it",
-        (Step::MapIds, Errno::EPERM | Errno::EACCES) => {
-            "run as root: user namespaces are restricted here \
-             (sysctl kernel.apparmor_restrict_unprivileged_userns)"
-        }
-        (Step::NetNamespace, Errno::ENOSPC) => "raise the sysctl user.max_net_namespaces",
-        (Step::IpcNamespace, Errno::ENOSPC) => "raise the sysctl user.max_ipc_namespaces",
-        (Step::PidNamespace, Errno::ENOSPC) => "raise the sysctl user.max_pid_namespaces",
-        (Step::MountNamespace, Errno::ENOSPC) => "raise the sysctl user.max_mnt_namespaces",
-        (Step::HostNameNamespace, Errno::ENOSPC) => "raise the sysctl user.max_uts_namespaces",
-        (
-            Step::NetNamespace
-            | Step::HostNameNamespace
-            | Step::IpcNamespace
-            | Step::PidNamespace
-            | Step::MountNamespace,
-            errno,
-        ) => match errno {
-            Errno::EPERM => "CAP_SYS_ADMIN is missing or a filter (seccomp) forbids it",
-            Errno::EINVAL => "this kernel is built without it",
-            _ => "",
-        },
-        (Step::LoopbackUp, Errno::EPERM) => "CAP_NET_ADMIN is missing",
-        (Step::FindGroup, Errno::ENOENT | Errno::ENODEV) => {
-            "mount a cgroup2 file system at /sys/fs/cgroup, or use --pid instead of --cgroup"
-        }
-        (Step::MakeGroup, Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
-            "make the cgroup file system writable, or use --pid instead of --cgroup"
-        }
-        (Step::MakeGroup, Errno::EAGAIN) => {
-            "raise cgroup.max.descendants or cgroup.max.depth of the groups above"
-        }
-        (Step::MountProc, Errno::EPERM) => {
-            "parts of /proc are covered by other mounts here: leave out --pid"
-        }
-        _ => "",
     }
+    b""
 }
 
 /// Whether standard output took all of `text`.
@@ -276,18 +325,17 @@ pub fn print(text: &str) -> bool {
     true
 }
 
-/// Names every process that /proc shows and `wanted` chooses.
-pub fn processes_in_proc(found: &mut Processes, wanted: impl Fn(Pid) -> bool) {
+/// Adds every process that /proc shows, but for pid 1.
+pub fn add_all_but_init(found: &mut Processes) {
     let Ok(proc) = fd::openat(Fd::CWD, c"/proc", fd::Mode::Directory) else {
         return;
     };
     let mut listing = fs::Listing::new();
     while listing.read(proc.fd()).unwrap_or(false) {
-        for entry in listing.entries() {
-            let number = crate::accounts::parse_id(entry.name.to_bytes());
-            match number.ok().and_then(Pid::new) {
-                Some(pid) if wanted(pid) => found.add(pid),
-                _ => {}
+        for entry in listing.entries().filter(|entry| entry.is_directory) {
+            let number = crate::accounts::parse_id(entry.name.to_bytes()).unwrap_or(0);
+            if number > 1 {
+                Pid::new(number).into_iter().for_each(|pid| found.add(pid));
             }
         }
     }
@@ -306,7 +354,7 @@ mod tests {
         let failed = Failure::new(Step::LoopbackUp, Errno::EPERM);
         assert_eq!(
             shown(unable_to(failed).advice(advice(failed))),
-            "phasebox: unable to set the loopback interface up: operation not permitted (EPERM); \
+            "phasebox: unable to set the loopback up: operation not permitted (EPERM); \
              CAP_NET_ADMIN is missing",
         );
     }
@@ -314,7 +362,7 @@ mod tests {
     #[test]
     fn an_error_without_a_name_is_shown_by_number() {
         let mut line = Line::new();
-        line.because("", Errno::from_raw(524));
+        line.because(b"", Errno::from_raw(524));
         assert_eq!(shown(&line), "phasebox: : unexpected error (errno 524)");
     }
 
@@ -335,7 +383,10 @@ mod tests {
             many.add(Pid::new(i32::MAX as u32 - number).unwrap());
         }
         let named = shown(&many.line);
-        assert!(named.starts_with("pid (2147483647), pid (2147483646)"), "{named}");
+        assert!(
+            named.starts_with("pid (2147483647), pid (2147483646)"),
+            "{named}"
+        );
         assert_eq!(named.matches("pid").count(), 8);
         assert_eq!(many.count(), 20);
     }

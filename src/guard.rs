@@ -4,9 +4,8 @@
 
 use crate::cgroup::{self, Cgroup};
 use crate::status::Ending;
-use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, OwnedFd};
-use crate::sys::process::{self, Change, Fork, Namespaces, Pid};
+use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::{Errno, Result, fs, netdev};
 
 /// What the guard says when it is ready to do its job.
@@ -26,8 +25,8 @@ impl Guard {
     pub fn start(group: &Cgroup) -> Result<Guard> {
         let (life, death) = netdev::socket_pair()?;
         match process::fork(Namespaces::NONE)? {
-            Fork::Parent(pid) => Ok(Guard { pid, life }),
-            Fork::Child => process::exit(run(group, death.fd())),
+            Some(pid) => Ok(Guard { pid, life }),
+            None => process::exit(run(group, death.fd())),
         }
     }
 
@@ -87,12 +86,11 @@ fn run(group: &Cgroup, death: Fd) -> u8 {
     }
 }
 
-fn prepare(group: &Cgroup, death: Fd) -> core::result::Result<(), Failure> {
+fn prepare(group: &Cgroup, death: Fd) -> Result<()> {
     // A hangup or a key of the caller's terminal is not for it.
-    process::new_session().at(Step::StartGuard)?;
-    fs::change_directory(c"/").at(Step::LeaveDirectory)?;
+    process::new_session()?;
+    fs::change_directory(c"/")?;
     let [a, b, c, d, e, f] = group.fds();
-    fd::close_all_but(&mut [a, b, c, d, e, f, death]).at(Step::CloseDescriptors)?;
-    fd::write(death, &[READY]).at(Step::StartGuard)?;
-    Ok(())
+    fd::close_all_but(&[a, b, c, d, e, f, death])?;
+    fd::write(death, &[READY]).map(drop)
 }

@@ -8,7 +8,7 @@ use crate::status::{self, Ending};
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd};
 use crate::sys::poll::{self, Event};
-use crate::sys::process::{self, Change, Fork, Namespaces, Pid};
+use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Errno, Result as SysResult, fs};
 
@@ -67,8 +67,8 @@ pub fn fork_command(duties: Duties, link: Fd) -> Result<(), Failure> {
     process::die_with_parent().at(Step::StartInit)?;
     let signals = SignalFd::new().at(Step::StartInit)?;
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
-        Fork::Child => Ok(()),
-        Fork::Parent(command) => {
+        None => Ok(()),
+        Some(command) => {
             let ending = match settle(link, &signals) {
                 Ok(()) => serve(duties, link, &signals, command),
                 Err(failure) => {
@@ -76,7 +76,11 @@ pub fn fork_command(duties: Duties, link: Fd) -> Result<(), Failure> {
                     Ok(Ending::Exited(status::FAILED))
                 }
             };
-            end(duties, link, ending.unwrap_or(Ending::Exited(status::FAILED)))
+            end(
+                duties,
+                link,
+                ending.unwrap_or(Ending::Exited(status::FAILED)),
+            )
         }
     }
 }
@@ -85,13 +89,15 @@ pub fn fork_command(duties: Duties, link: Fd) -> Result<(), Failure> {
 fn settle(link: Fd, signals: &SignalFd) -> Result<(), Failure> {
     process::set_name(c"phasebox-init");
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-    fd::close_all_but(&mut [Fd::STDERR, link, signals.fd()]).at(Step::CloseDescriptors)
+    fd::close_all_but(&[Fd::STDERR, link, signals.fd()]).at(Step::CloseDescriptors)
 }
 
 fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResult<Ending> {
     loop {
-        let [_, asked] =
-            poll::wait([(signals.fd(), Event::Readable), (link, Event::Readable)], None)?;
+        let [_, asked] = poll::wait(
+            [(signals.fd(), Event::Readable), (link, Event::Readable)],
+            None,
+        )?;
         // Only a child's change matters; what else is sent here was not meant for the command.
         while signals.next()?.is_some() {}
         while let Some((pid, change)) = poll_child()? {
@@ -145,7 +151,7 @@ fn end(duties: Duties, link: Fd, ending: Ending) -> ! {
     while let Ok(Some(_)) = poll_child() {}
     let mut left = Processes::new();
     if duties.name_leftovers {
-        diag::processes_in_proc(&mut left, |pid| pid.number() != 1);
+        diag::add_all_but_init(&mut left);
         if left.count() > 0 {
             diag::leftovers(&left);
         }

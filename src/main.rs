@@ -2,12 +2,14 @@
 #![no_std]
 #![no_main]
 #![no_builtins]
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 mod rt;
 
 use phasebox::child::{self, Place};
 use phasebox::cli::{self, Action, HELP, VERSION};
 use phasebox::plan::{self, Caller};
+use phasebox::policy::Isolation;
 use phasebox::step::{At, Step};
 use phasebox::sys::args::Start;
 use phasebox::sys::{fd, process};
@@ -15,30 +17,38 @@ use phasebox::{diag, status, stub};
 
 /// The program, from its arguments to its exit status.
 fn main(start: Start) -> ! {
-    let caller = fd::fill_standard().at(Step::FillDescriptors).and_then(|()| Caller::find());
+    let caller = fd::fill_standard()
+        .at(Step::FillDescriptors)
+        .and_then(|()| Caller::find());
     let caller = caller.unwrap_or_else(|failure| {
         diag::failure(failure);
         process::exit(status::FAILED)
     });
 
-    let request = match cli::parse(start.argv.iter()) {
-        Ok(Action::Run(request)) => request,
+    let plan = match &cli::parse(start.argv) {
+        Ok(Action::Run(request)) => plan::make(request, caller, &start),
         Ok(Action::Help) => print(HELP),
         Ok(Action::Version) => print(VERSION),
-        Err(usage) => refuse(usage),
+        Err(usage) => Err(*usage),
     };
-    let plan = plan::make(request, caller, &start).unwrap_or_else(|usage| refuse(usage));
+    let plan = match &plan {
+        Ok(plan) => plan,
+        Err(usage) => {
+            diag::usage(start.argv, *usage);
+            process::exit(status::FAILED)
+        }
+    };
 
-    if plan.isolation.cgroup || plan.isolation.pid {
-        process::exit(stub::run(&plan))
+    if plan.isolation.has(Isolation::CGROUP | Isolation::PID) {
+        stub::run(plan)
     }
     // Nothing to wait for: the command takes this process's place.
-    child::run(&plan, &Place { group: None, stub: None, init: None })
-}
-
-fn refuse(usage: cli::Usage<'_>) -> ! {
-    diag::usage(usage);
-    process::exit(status::FAILED)
+    let place = Place {
+        group: None,
+        stub: None,
+        init: None,
+    };
+    child::run(plan, &place)
 }
 
 fn print(text: &str) -> ! {

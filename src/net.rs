@@ -3,7 +3,7 @@
 
 use crate::ns::NewNet;
 use crate::step::{At, Failure, Step};
-use crate::sys::fd::{self, Fd, Mode};
+use crate::sys::fd;
 use crate::sys::netdev::Control;
 use crate::sys::path::Text;
 use crate::sys::{Errno, process};
@@ -21,13 +21,17 @@ pub fn configure(_: &NewNet, gids: Gids) -> Result<(), Failure> {
 
     // An address that is not loopback's: without one, getaddrinfo(3) with AI_ADDRCONFIG finds no
     // localhost (bug 690758). One host only: with a wider prefix every address in it would answer.
-    ipv4.set_address(c"lo:1", [10, 0, 0, 1]).at(Step::LoopbackAddress)?;
-    ipv4.set_netmask(c"lo:1", [255, 255, 255, 255]).at(Step::LoopbackAddress)?;
+    ipv4.set_address(c"lo:1", [10, 0, 0, 1])
+        .at(Step::LoopbackAddress)?;
+    ipv4.set_netmask(c"lo:1", [255, 255, 255, 255])
+        .at(Step::LoopbackAddress)?;
     add_ipv6_address().at(Step::LoopbackAddress)?;
 
     // No default route: what is not here must fail at once, not time out.
-    ipv4.add_route(c"lo", [224, 0, 0, 0], [240, 0, 0, 0]).at(Step::LoopbackRoute)?;
-    ipv4.add_route(c"lo", [255, 255, 255, 255], [255, 255, 255, 255]).at(Step::LoopbackRoute)?;
+    ipv4.add_route(c"lo", [224, 0, 0, 0], [240, 0, 0, 0])
+        .at(Step::LoopbackRoute)?;
+    ipv4.add_route(c"lo", [255, 255, 255, 255], [255, 255, 255, 255])
+        .at(Step::LoopbackRoute)?;
 
     allow_ping(gids).at(Step::Ping)?;
 
@@ -72,10 +76,9 @@ fn allow_ping(gids: Gids) -> Result<(), Errno> {
     range.push_number(u64::from(first))?;
     range.push(b" ")?;
     range.push_number(u64::from(last))?;
-    match fd::openat(Fd::CWD, c"/proc/sys/net/ipv4/ping_group_range", Mode::Write) {
-        Ok(file) => fd::write(file.fd(), range.as_bytes()).map(drop),
+    match fd::write_file(c"/proc/sys/net/ipv4/ping_group_range", range.as_bytes()) {
         // No /proc, or one that containers keep read-only.
         Err(Errno::ENOENT | Errno::EROFS) => Ok(()),
-        Err(errno) => Err(errno),
+        result => result,
     }
 }

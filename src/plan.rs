@@ -3,8 +3,8 @@
 
 use core::ffi::CStr;
 
-use crate::accounts;
-use crate::cli::{self, Request, Usage};
+use crate::accounts::{self, Key};
+use crate::cli::{self, Opt, Reason, Request, Usage};
 use crate::policy::Isolation;
 use crate::step::{At, Failure, Step};
 use crate::sys::args::{Start, Strings};
@@ -29,14 +29,20 @@ impl Caller {
     /// # Errors
     /// EPERM where real and effective ids differ: this program takes no privilege from its file.
     pub fn find() -> Result<Caller, Failure> {
-        let (users, groups) =
-            (ids::user_ids().at(Step::FindCaller)?, ids::group_ids().at(Step::FindCaller)?);
+        let (users, groups) = (
+            ids::user_ids().at(Step::FindCaller)?,
+            ids::group_ids().at(Step::FindCaller)?,
+        );
         if users != ids::Ids::all(users.real) || groups != ids::Ids::all(groups.real) {
             return Err(Failure::new(Step::RunSetId, Errno::EPERM));
         }
         let privileged =
             users.real == 0 && ids::capabilities().at(Step::FindCaller)?.may_administer();
-        Ok(Caller { uid: users.real, gid: groups.real, privileged })
+        Ok(Caller {
+            uid: users.real,
+            gid: groups.real,
+            privileged,
+        })
     }
 }
 
@@ -50,7 +56,10 @@ impl Groups {
     /// None.
     #[must_use]
     pub const fn new() -> Groups {
-        Groups { ids: [0; 1024], count: 0 }
+        Groups {
+            ids: [0; 1024],
+            count: 0,
+        }
     }
 
     /// The ids.
@@ -60,8 +69,8 @@ impl Groups {
     }
 
     /// Adds one, where it fits.
-    fn push(&mut self, id: u32) -> Result<(), Errno> {
-        *self.ids.get_mut(self.count).ok_or(Errno::ERANGE)? = id;
+    fn push(&mut self, id: u32) -> Result<(), Reason> {
+        *self.ids.get_mut(self.count).ok_or(Reason::TooManyGroups)? = id;
         self.count += 1;
         Ok(())
     }
@@ -93,7 +102,7 @@ pub struct Command {
 }
 
 /// All that is decided.
-pub struct Plan<'a> {
+pub struct Plan {
     /// The kinds of isolation.
     pub isolation: Isolation,
     /// Who asks for it.
@@ -105,7 +114,7 @@ pub struct Plan<'a> {
     /// The first part of the control group's name.
     pub group_name: Name,
     /// Where the control group is made, where the caller says so.
-    pub group_parent: Option<&'a CStr>,
+    pub group_parent: Option<&'static CStr>,
     /// Random bytes for the group's name.
     pub random: [u8; 16],
     /// Go on without what cannot be had.
@@ -120,29 +129,34 @@ pub struct Plan<'a> {
 ///
 /// # Errors
 /// [`Usage`] for an option that this caller may not use and for an unknown user or group.
-pub fn make<'a>(request: Request<'a>, caller: Caller, start: &Start) -> Result<Plan<'a>, Usage<'a>> {
+pub fn make(request: &Request, caller: Caller, start: &Start) -> Result<Plan, Usage> {
     if caller.uid != 0 {
-        if let Some(option) = request.root_only_option() {
-            let word = option.as_bytes();
-            return Err(Usage { word, errno: Errno::EPERM, reason: "only root may use the option" });
-        }
+        request.refuse_root_only()?;
     }
     let argv = start.argv.from(request.command);
+    let base_name = argv.get(0).unwrap_or_default().to_bytes();
+    let base_name = base_name
+        .rsplit(|byte| *byte == b'/')
+        .next()
+        .unwrap_or_default();
     Ok(Plan {
         isolation: request.isolation,
         caller,
-        identity: identity(&request)?,
+        identity: identity(request)?,
         umask: request.umask,
-        group_name: group_name(request.group_name, argv.get(0).unwrap_or_default().to_bytes()),
-        group_parent: request.cgroup_parent,
+        group_name: group_name(request.group_name().unwrap_or(base_name)),
+        group_parent: request.path(Opt::CgroupParent),
         random: start.random,
-        best_effort: request.best_effort,
-        quiet: request.quiet,
-        command: Command { argv, envp: start.envp },
+        best_effort: request.has(Opt::BestEffort),
+        quiet: request.has(Opt::Quiet),
+        command: Command {
+            argv,
+            envp: start.envp,
+        },
     })
 }
 
-impl Plan<'_> {
+impl Plan {
     /// Whether namespaces need a user namespace around them.
     #[must_use]
     pub fn needs_user_namespace(&self) -> bool {
@@ -151,77 +165,67 @@ impl Plan<'_> {
 }
 
 /// `--user`, `--group`, `--groups` to ids. With a user alone its primary group is taken.
-fn identity<'a>(request: &Request<'a>) -> Result<Option<Identity>, Usage<'a>> {
-    if request.user.is_none() && request.group.is_none() && request.groups.is_none() {
+fn identity(request: &Request) -> Result<Option<Identity>, Usage> {
+    let (has_user, has_group) = (request.has(Opt::User), request.has(Opt::Group));
+    let groups = request.value(Opt::Groups);
+    if !has_user && !has_group && groups.is_none() {
         return Ok(None);
     }
-    let mut identity = Identity { uid: None, gid: None, groups: Groups::new() };
-    if let Some(word) = request.user {
-        let (uid, primary) = find_user(word)?;
+    let mut identity = Identity {
+        uid: None,
+        gid: None,
+        groups: Groups::new(),
+    };
+    if let Some(word) = request.value(Opt::User) {
+        let fault = |reason| request.fault(Opt::User, reason);
+        let uid = find(word, c"/etc/passwd", Reason::NoSuchUser).map_err(fault)?;
         identity.uid = Some(uid);
-        if request.group.is_none() {
-            identity.gid = Some(primary.ok_or(Usage {
-                word,
-                errno: Errno::ENOENT,
-                reason: "not in /etc/passwd, so --group is needed too",
-            })?);
+        if !has_group {
+            let entry = accounts::look_up(c"/etc/passwd", Key::Id(uid)).ok();
+            let primary_group = entry.and_then(|entry| entry.primary_group);
+            identity.gid = Some(primary_group.ok_or(fault(Reason::NoPrimaryGroup))?);
         }
     }
-    if let Some(word) = request.group {
-        identity.gid = Some(find_group(word)?);
+    if let Some(word) = request.value(Opt::Group) {
+        let gid = find(word, c"/etc/group", Reason::NoSuchGroup);
+        identity.gid = Some(gid.map_err(|reason| request.fault(Opt::Group, reason))?);
     }
-    for word in request.groups.into_iter().flat_map(|list| list.split(|byte| *byte == b',')) {
-        let id = find_group(word)?;
-        let reason = "more groups than are supported (1024)";
-        identity.groups.push(id).map_err(|errno| Usage { word, errno, reason })?;
+    if let Some(list) = groups {
+        for word in list.split(|byte| *byte == b',') {
+            let id = find(word, c"/etc/group", Reason::NoSuchGroup);
+            let pushed = id.and_then(|id| identity.groups.push(id));
+            pushed.map_err(|reason| request.fault(Opt::Groups, reason))?;
+        }
     }
     Ok(Some(identity))
 }
 
-/// A user's id and primary group.
-fn find_user(word: &[u8]) -> Result<(u32, Option<u32>), Usage<'_>> {
+/// A number, or a name in `file`. A number need not be there.
+fn find(word: &[u8], file: &CStr, unknown: Reason) -> Result<u32, Reason> {
     match accounts::parse_id(word) {
-        Ok(uid) => Ok((uid, accounts::user_by_id(uid).ok().map(|user| user.gid))),
-        Err(Errno::ERANGE) => Err(out_of_range(word)),
-        Err(_) => {
-            let reason = "no such user in /etc/passwd";
-            let user =
-                accounts::user_by_name(word).map_err(|errno| Usage { word, errno, reason })?;
-            Ok((user.uid, Some(user.gid)))
-        }
+        Err(Errno::ERANGE) => Err(Reason::IdRange),
+        Err(_) => match accounts::look_up(file, Key::Name(word)) {
+            Ok(entry) => Ok(entry.id),
+            Err(_) => Err(unknown),
+        },
+        Ok(id) => Ok(id),
     }
 }
 
-fn find_group(word: &[u8]) -> Result<u32, Usage<'_>> {
-    match accounts::parse_id(word) {
-        Ok(gid) => Ok(gid),
-        Err(Errno::ERANGE) => Err(out_of_range(word)),
-        Err(_) => {
-            let reason = "no such group in /etc/group";
-            accounts::group_by_name(word).map_err(|errno| Usage { word, errno, reason })
-        }
-    }
-}
-
-fn out_of_range(word: &[u8]) -> Usage<'_> {
-    Usage { word, errno: Errno::ERANGE, reason: "no user or group has such a number" }
-}
-
-/// NAME, or what can be used of the command's base name.
-fn group_name(given: Option<&[u8]>, command: &[u8]) -> Name {
+/// What can be used of a name in that of a directory.
+fn group_name(name: &[u8]) -> Name {
     const LONGEST: usize = 128;
-    let base = command.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let mut name = Name::new();
-    for byte in given.unwrap_or(base).iter().take(LONGEST) {
-        let usable = match *byte {
+    let mut usable = Name::new();
+    for byte in name.iter().take(LONGEST) {
+        let byte = match *byte {
             b'/' => b':',
             byte if cli::is_name_byte(byte) => byte,
             _ => b'_',
         };
         // 128 bytes fit into a file's name.
-        let _ = name.push(&[usable]);
+        let _ = usable.push(&[byte]);
     }
-    name
+    usable
 }
 
 #[cfg(test)]
@@ -229,18 +233,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_named_after_the_request_or_the_command() {
-        for (given, command, expected) in [
-            (Some(&b"sys-apps/sed-4.9"[..]), &b"/bin/sh"[..], &b"sys-apps:sed-4.9"[..]),
-            (None, b"/usr/bin/make", b"make"),
-            (None, b"make", b"make"),
-            (None, b"./my prog\n", b"my_prog_"),
-            (None, b"[", b"_"),
-            (None, b"", b""),
+    fn a_group_is_named_by_its_alphabet() {
+        for (name, expected) in [
+            (&b"sys-apps/sed-4.9"[..], &b"sys-apps:sed-4.9"[..]),
+            (b"make", b"make"),
+            (b"my prog\n", b"my_prog_"),
+            (b"[", b"_"),
+            (b"", b""),
         ] {
-            assert_eq!(group_name(given, command).as_bytes(), expected);
+            assert_eq!(group_name(name).as_bytes(), expected);
         }
-        assert_eq!(group_name(None, &[b'x'; 4000]).as_bytes().len(), 128);
+        assert_eq!(group_name(&[b'x'; 4000]).as_bytes().len(), 128);
     }
 
     #[test]
@@ -249,7 +252,7 @@ mod tests {
         for id in 0..1024 {
             assert_eq!(groups.push(id), Ok(()));
         }
-        assert_eq!(groups.push(1024), Err(Errno::ERANGE));
+        assert_eq!(groups.push(1024), Err(Reason::TooManyGroups));
         assert_eq!(groups.as_slice().len(), 1024);
     }
 }

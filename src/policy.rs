@@ -6,115 +6,105 @@
 
 use core::ops::BitOr;
 
-/// The kinds of isolation of a box.
+/// Kinds of isolation, as a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Isolation {
+pub struct Isolation(u8);
+
+impl Isolation {
     /// A network with loopback only, and a host name of its own.
-    pub net: bool,
+    pub const NET: Isolation = Isolation(1);
     /// System V IPC and POSIX message queues.
-    pub ipc: bool,
+    pub const IPC: Isolation = Isolation(2);
     /// A control group, whose leftovers are killed.
-    pub cgroup: bool,
+    pub const CGROUP: Isolation = Isolation(4);
     /// A PID namespace with an init and a /proc of its own.
-    pub pid: bool,
+    pub const PID: Isolation = Isolation(8);
     /// A mount namespace.
-    pub mount: bool,
+    pub const MOUNT: Isolation = Isolation(16);
+
+    /// All kinds, in the order of the options `-nicpm` and of the words in [`FEATURES`].
+    pub const ALL: [Isolation; 5] = [
+        Isolation::NET,
+        Isolation::IPC,
+        Isolation::CGROUP,
+        Isolation::PID,
+        Isolation::MOUNT,
+    ];
+
+    /// Whether it has any of `kinds`.
+    #[must_use]
+    pub const fn has(self, kinds: Isolation) -> bool {
+        self.0 & kinds.0 != 0
+    }
+
+    /// The kinds that are also in `other`.
+    #[must_use]
+    pub const fn only(self, other: Isolation) -> Isolation {
+        Isolation(self.0 & other.0)
+    }
+
+    /// Without `kinds`.
+    #[must_use]
+    pub const fn without(self, kinds: Isolation) -> Isolation {
+        Isolation(self.0 & !kinds.0)
+    }
 }
 
 impl BitOr for Isolation {
     type Output = Isolation;
 
     fn bitor(self, other: Isolation) -> Isolation {
-        Isolation {
-            net: self.net | other.net,
-            ipc: self.ipc | other.ipc,
-            cgroup: self.cgroup | other.cgroup,
-            pid: self.pid | other.pid,
-            mount: self.mount | other.mount,
-        }
+        Isolation(self.0 | other.0)
     }
 }
 
-/// An ebuild phase.
+/// Portage's words for [`Isolation::ALL`].
+const FEATURES: &str = "network-sandbox ipc-sandbox cgroup pid-sandbox mount-sandbox";
+
+/// The ebuild phases.
+const PHASES: &str = "depend \
+    src_unpack src_prepare src_configure src_compile src_test src_install \
+    pkg_pretend pkg_setup pkg_info pkg_nofetch \
+    pkg_preinst pkg_postinst pkg_prerm pkg_postrm pkg_config";
+
+/// The table: for each of [`PHASES`] what can be boxed in it.
+const BOXED: [u8; 16] = {
+    const NET: u8 = Isolation::NET.0;
+    const IPC: u8 = Isolation::IPC.0;
+    const CGROUP: u8 = Isolation::CGROUP.0;
+    const PID: u8 = Isolation::PID.0;
+    const MOUNT: u8 = Isolation::MOUNT.0;
+    // depend: metadata is generated for ebuilds that nobody chose to trust.
+    const METADATA: u8 = NET | IPC | PID | MOUNT;
+    // src_*: builds and tests; src_unpack may keep the network, see `keeps_network`.
+    const BUILD: u8 = NET | IPC | CGROUP | PID | MOUNT;
+    // pkg_*: they may talk to the host,
+    const HOST: u8 = PID | MOUNT;
+    // and these deal with its processes.
+    const PROCESSES: u8 = MOUNT;
+    [
+        METADATA, //
+        BUILD, BUILD, BUILD, BUILD, BUILD, BUILD, //
+        HOST, HOST, HOST, HOST, //
+        PROCESSES, PROCESSES, PROCESSES, PROCESSES, PROCESSES,
+    ]
+};
+
+/// An ebuild phase, by its place in [`PHASES`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Phase {
-    Depend,
-    PkgPretend,
-    PkgSetup,
-    SrcUnpack,
-    SrcPrepare,
-    SrcConfigure,
-    SrcCompile,
-    SrcTest,
-    SrcInstall,
-    PkgPreinst,
-    PkgPostinst,
-    PkgPrerm,
-    PkgPostrm,
-    PkgConfig,
-    PkgInfo,
-    PkgNofetch,
-}
+pub struct Phase(usize);
 
 impl Phase {
+    const DEPEND: Phase = Phase(0);
+    const UNPACK: Phase = Phase(1);
+    const TEST: Phase = Phase(5);
+
     /// By the function's name (`src_compile`) or Portage's short form (`compile`).
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Phase> {
-        const SRC: [Phase; 6] = [
-            Phase::SrcUnpack,
-            Phase::SrcPrepare,
-            Phase::SrcConfigure,
-            Phase::SrcCompile,
-            Phase::SrcTest,
-            Phase::SrcInstall,
-        ];
-        const PKG: [Phase; 9] = [
-            Phase::PkgPretend,
-            Phase::PkgSetup,
-            Phase::PkgPreinst,
-            Phase::PkgPostinst,
-            Phase::PkgPrerm,
-            Phase::PkgPostrm,
-            Phase::PkgConfig,
-            Phase::PkgInfo,
-            Phase::PkgNofetch,
-        ];
-        let (in_src, in_pkg, short) = match name.split_first_chunk() {
-            Some((b"src_", short)) => (true, false, short),
-            Some((b"pkg_", short)) => (false, true, short),
-            _ if name == b"depend" => return Some(Phase::Depend),
-            _ => (true, true, name),
-        };
-        let src = position("unpack prepare configure compile test install", short);
-        let pkg = position("pretend setup preinst postinst prerm postrm config info nofetch", short);
-        let src = src.filter(|_| in_src).and_then(|index| SRC.get(index));
-        let pkg = pkg.filter(|_| in_pkg).and_then(|index| PKG.get(index));
-        src.or(pkg).copied()
-    }
-
-    fn is_src(self) -> bool {
-        matches!(
-            self,
-            Phase::SrcUnpack
-                | Phase::SrcPrepare
-                | Phase::SrcConfigure
-                | Phase::SrcCompile
-                | Phase::SrcTest
-                | Phase::SrcInstall
-        )
-    }
-
-    /// The phases that deal with the running system and need to see its processes.
-    fn touches_running_system(self) -> bool {
-        matches!(
-            self,
-            Phase::PkgConfig
-                | Phase::PkgPreinst
-                | Phase::PkgPostinst
-                | Phase::PkgPrerm
-                | Phase::PkgPostrm
-        )
+        let short = |word: &&[u8]| word.get(4..) == Some(name) && word.get(3) == Some(&b'_');
+        let is_name = |word: &[u8]| word == name || short(&word);
+        words(PHASES.as_bytes()).position(is_name).map(Phase)
     }
 }
 
@@ -131,60 +121,54 @@ pub struct Context<'a> {
     pub restrict: Option<&'a [u8]>,
 }
 
-/// The table.
+/// What to isolate.
 #[must_use]
 pub fn decide(context: &Context<'_>) -> Isolation {
-    let phase = context.phase;
-    let on = |feature: &[u8]| feature_is_on(context.features, feature);
-    Isolation {
-        cgroup: on(b"cgroup") && phase.is_src(),
-        net: on(b"network-sandbox") && loses_network(context),
-        ipc: on(b"ipc-sandbox") && (phase.is_src() || phase == Phase::Depend),
-        pid: on(b"pid-sandbox") && !phase.touches_running_system(),
-        mount: on(b"mount-sandbox"),
+    let mut decided = features(context.features).0 & BOXED.get(context.phase.0).unwrap_or(&0);
+    if keeps_network(context) {
+        decided &= !Isolation::NET.0;
     }
+    Isolation(decided)
 }
 
-/// Which phases `network-sandbox` boxes, with the exceptions that an ebuild may ask for.
-fn loses_network(context: &Context<'_>) -> bool {
-    let has = |list: Option<&[u8]>, word: &[u8]| list.is_some_and(|list| contains(list, word));
-    // Metadata is generated for ebuilds that nobody chose to trust: no exception (bug 978846).
-    if context.phase == Phase::Depend {
-        return true;
-    }
-    if !context.phase.is_src() || has(context.restrict, b"network-sandbox") {
-        return false;
-    }
+/// The exceptions to `network-sandbox` that an ebuild may ask for; none for metadata (bug 978846).
+fn keeps_network(context: &Context<'_>) -> bool {
+    let properties = context.properties;
     match context.phase {
-        Phase::SrcUnpack => context.properties.is_some() && !has(context.properties, b"live"),
-        Phase::SrcTest => !has(context.properties, b"test_network"),
-        _ => true,
+        Phase::DEPEND => false,
+        _ if contains(context.restrict, "network-sandbox") => true,
+        Phase::UNPACK => properties.is_none() || contains(properties, "live"),
+        Phase::TEST => contains(properties, "test_network"),
+        _ => false,
     }
 }
 
-/// Whether the last word on `feature` in FEATURES turns it on: `-word` removes an earlier `word`,
-/// `-*` removes every earlier word.
-fn feature_is_on(features: &[u8], feature: &[u8]) -> bool {
-    words(features).fold(false, |on, word| match word {
-        b"-*" => false,
-        [b'-', removed @ ..] if removed == feature => false,
-        added if added == feature => true,
-        _ => on,
-    })
+/// The features that are on: `-word` removes an earlier `word`, `-*` every earlier word.
+fn features(list: &[u8]) -> Isolation {
+    let kind = |word| {
+        let known = position(FEATURES, word).and_then(|index| Isolation::ALL.get(index));
+        known.map_or(0, |kind| kind.0)
+    };
+    Isolation(words(list).fold(0, |on, word| match word {
+        b"-*" => 0,
+        [b'-', removed @ ..] => on & !kind(removed),
+        added => on | kind(added),
+    }))
 }
 
-/// Which of `list`'s words `wanted` is. One string and a loop: a fifth of the size of a `match`.
+/// Which of `list`'s words `wanted` is.
 #[must_use]
 pub fn position(list: &str, wanted: &[u8]) -> Option<usize> {
     words(list.as_bytes()).position(|word| word == wanted)
 }
 
-fn contains(list: &[u8], wanted: &[u8]) -> bool {
-    words(list).any(|word| word == wanted)
+fn contains(list: Option<&[u8]>, wanted: &str) -> bool {
+    list.is_some_and(|list| words(list).any(|word| word == wanted.as_bytes()))
 }
 
 fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+    list.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -193,7 +177,20 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    const SRC: [&str; 6] = ["unpack", "prepare", "configure", "compile", "test", "install"];
+    const NET: Isolation = Isolation::NET;
+    const IPC: Isolation = Isolation::IPC;
+    const CGROUP: Isolation = Isolation::CGROUP;
+    const PID: Isolation = Isolation::PID;
+    const MOUNT: Isolation = Isolation::MOUNT;
+
+    const SRC: [&str; 6] = [
+        "unpack",
+        "prepare",
+        "configure",
+        "compile",
+        "test",
+        "install",
+    ];
     const PKG: [&str; 9] = [
         "pretend", "setup", "preinst", "postinst", "prerm", "postrm", "config", "info", "nofetch",
     ];
@@ -230,7 +227,15 @@ mod tests {
                 assert_eq!(phase, Phase::from_name(name.as_bytes()), "{long}");
             }
         }
-        for wrong in ["", "src_", "src_setup", "pkg_compile", "Compile", "compile ", "src_depend"] {
+        for wrong in [
+            "",
+            "src_",
+            "src_setup",
+            "pkg_compile",
+            "Compile",
+            "compile ",
+            "src_depend",
+        ] {
             assert_eq!(Phase::from_name(wrong.as_bytes()), None, "{wrong:?}");
         }
     }
@@ -238,7 +243,11 @@ mod tests {
     #[test]
     fn cgroup_boxes_every_src_phase() {
         for phase in all_phases() {
-            assert_eq!(decided("cgroup", phase, None, None).cgroup, SRC.contains(&phase), "{phase}");
+            assert_eq!(
+                decided("cgroup", phase, None, None).has(CGROUP),
+                SRC.contains(&phase),
+                "{phase}"
+            );
         }
     }
 
@@ -246,7 +255,11 @@ mod tests {
     fn ipc_sandbox_boxes_every_src_phase_and_depend() {
         for phase in all_phases() {
             let boxed = SRC.contains(&phase) || phase == "depend";
-            assert_eq!(decided("ipc-sandbox", phase, None, None).ipc, boxed, "{phase}");
+            assert_eq!(
+                decided("ipc-sandbox", phase, None, None).has(IPC),
+                boxed,
+                "{phase}"
+            );
         }
     }
 
@@ -254,14 +267,21 @@ mod tests {
     fn pid_sandbox_boxes_every_phase_but_five() {
         for phase in all_phases() {
             let boxed = !HOST_PIDS.contains(&phase);
-            assert_eq!(decided("pid-sandbox", phase, None, None).pid, boxed, "{phase}");
+            assert_eq!(
+                decided("pid-sandbox", phase, None, None).has(PID),
+                boxed,
+                "{phase}"
+            );
         }
     }
 
     #[test]
     fn mount_sandbox_boxes_every_phase() {
         for phase in all_phases() {
-            assert!(decided("mount-sandbox", phase, None, None).mount, "{phase}");
+            assert!(
+                decided("mount-sandbox", phase, None, None).has(MOUNT),
+                "{phase}"
+            );
         }
     }
 
@@ -269,9 +289,18 @@ mod tests {
     #[test]
     fn network_sandbox_boxes_by_the_table_and_its_exceptions() {
         let properties = [
-            None, Some(""), Some("live"), Some("test_network"), Some("interactive live test_network"),
+            None,
+            Some(""),
+            Some("live"),
+            Some("test_network"),
+            Some("interactive live test_network"),
         ];
-        let restricts = [None, Some(""), Some("network-sandbox"), Some("test network-sandbox strip")];
+        let restricts = [
+            None,
+            Some(""),
+            Some("network-sandbox"),
+            Some("test network-sandbox strip"),
+        ];
         for phase in all_phases() {
             for property in properties {
                 for restrict in restricts {
@@ -285,8 +314,11 @@ mod tests {
                         "test" => !test,
                         _ => SRC.contains(&phase),
                     };
-                    let net = decided("network-sandbox", phase, property, restrict).net;
-                    assert_eq!(net, boxed, "{phase} PROPERTIES={property:?} RESTRICT={restrict:?}");
+                    let net = decided("network-sandbox", phase, property, restrict).has(NET);
+                    assert_eq!(
+                        net, boxed,
+                        "{phase} PROPERTIES={property:?} RESTRICT={restrict:?}"
+                    );
                 }
             }
         }
@@ -295,11 +327,18 @@ mod tests {
     #[test]
     fn one_feature_brings_one_kind_of_isolation() {
         for phase in all_phases() {
-            for feature in
-                ["cgroup", "network-sandbox", "ipc-sandbox", "pid-sandbox", "mount-sandbox"]
-            {
-                let Isolation { net, ipc, cgroup, pid, mount } = decided(feature, phase, None, None);
-                let count = [net, ipc, cgroup, pid, mount].iter().filter(|on| **on).count();
+            for feature in [
+                "cgroup",
+                "network-sandbox",
+                "ipc-sandbox",
+                "pid-sandbox",
+                "mount-sandbox",
+            ] {
+                let decided = decided(feature, phase, None, None);
+                let count = Isolation::ALL
+                    .iter()
+                    .filter(|kind| decided.has(**kind))
+                    .count();
                 assert!(count <= 1, "{feature} in {phase}");
             }
             assert_eq!(decided("", phase, None, None), Isolation::default());
@@ -308,8 +347,16 @@ mod tests {
 
     #[test]
     fn other_words_are_ignored() {
-        for features in ["sandbox usersandbox userpriv", "xcgroup cgroupx", "CGROUP", "cgroup,x"] {
-            assert_eq!(decided(features, "compile", None, None), Isolation::default());
+        for features in [
+            "sandbox usersandbox userpriv",
+            "xcgroup cgroupx",
+            "CGROUP",
+            "cgroup,x",
+        ] {
+            assert_eq!(
+                decided(features, "compile", None, None),
+                Isolation::default()
+            );
         }
     }
 
@@ -323,7 +370,11 @@ mod tests {
             ("-* cgroup", true),
             ("a\tcgroup\nb", true),
         ] {
-            assert_eq!(decided(features, "compile", None, None).cgroup, on, "{features:?}");
+            assert_eq!(
+                decided(features, "compile", None, None).has(CGROUP),
+                on,
+                "{features:?}"
+            );
         }
     }
 
@@ -332,7 +383,7 @@ mod tests {
         let features = String::from(
             "cgroup network-sandbox ipc-sandbox pid-sandbox mount-sandbox sandbox userpriv",
         );
-        let all = Isolation { net: true, ipc: true, cgroup: true, pid: true, mount: true };
+        let all = NET | IPC | CGROUP | PID | MOUNT;
         assert_eq!(decided(&features, "src_compile", Some(""), Some("")), all);
     }
 }

@@ -1,6 +1,7 @@
 //! The steps that can fail, in the order in which they are made: the names that messages use.
 #![forbid(unsafe_code)]
 
+use crate::sys::errno::nth_line;
 use crate::sys::{Errno, Result as SysResult};
 
 macro_rules! steps {
@@ -18,41 +19,40 @@ macro_rules! steps {
 steps! {
     FillDescriptors "open descriptors 0 to 2",
     Print "write to standard output",
-    FindCaller "find out who is calling",
-    RunSetId "run with different real and effective ids",
-    FindGroup "find the caller's control group",
+    FindCaller "read the caller's ids",
+    RunSetId "run set-id",
+    FindGroup "find a control group",
     MakeGroup "make a control group",
     BlockSignals "block signals",
-    OpenLink "make a pair of sockets",
+    OpenLink "make sockets",
     UserNamespace "make a user namespace",
     PidNamespace "make a PID namespace",
-    StartCommand "start a process for the command",
-    StartGuard "start a guard for the box",
-    CloseDescriptors "close the caller's descriptors",
-    LeaveDirectory "leave the caller's directory",
+    StartCommand "start a process",
+    StartGuard "start a guard",
+    CloseDescriptors "close descriptors",
+    LeaveDirectory "leave the directory",
     JoinGroup "join the control group",
-    MapIds "map the caller's ids into the user namespace",
+    MapIds "map ids in the user namespace",
     NetNamespace "make a network namespace",
-    HostNameNamespace "make a host name namespace",
     IpcNamespace "make an IPC namespace",
     MountNamespace "make a mount namespace",
-    LoopbackUp "set the loopback interface up",
-    LoopbackAddress "give the loopback interface its addresses",
-    LoopbackRoute "route multicast and broadcast to the loopback interface",
+    LoopbackUp "set the loopback up",
+    LoopbackAddress "give the loopback its addresses",
+    LoopbackRoute "route multicast to the loopback",
     Ping "allow ICMP echo sockets",
     HostName "set the host name",
-    DetachMounts "keep mounts inside the mount namespace",
-    MountProc "mount /proc for the PID namespace",
-    AwaitStub "hear from the waiting process",
-    StartInit "start the command below its init",
-    SetGroups "set the supplementary groups",
+    DetachMounts "make mounts slaves",
+    MountProc "mount /proc",
+    AwaitStub "hear from the stub",
+    StartInit "start the init",
+    SetGroups "set groups",
     SetGroup "set the group id",
     SetUser "set the user id",
     DropCapabilities "give up capabilities",
     ForbidPrivileges "forbid new privileges",
-    VerifyDrop "make sure that all privileges are gone",
-    RestoreSignals "restore the caller's signals",
-    EmptyGroup "kill everything in the box within 10 seconds",
+    VerifyDrop "prove that privileges are gone",
+    RestoreSignals "restore signals",
+    EmptyGroup "kill everything within 10 seconds",
     RemoveGroup "remove the control group",
     Wait "wait for the command",
 }
@@ -60,8 +60,8 @@ steps! {
 impl Step {
     /// What comes after "unable to".
     #[must_use]
-    pub fn text(self) -> &'static str {
-        TEXTS.lines().nth(self as usize).unwrap_or_default()
+    pub fn text(self) -> &'static [u8] {
+        nth_line(TEXTS, self as usize)
     }
 }
 
@@ -117,6 +117,6 @@ mod tests {
             }
             assert!(!step.text().is_empty());
         }
-        assert_eq!(Step::Wait.text(), "wait for the command");
+        assert_eq!(Step::Wait.text(), b"wait for the command");
     }
 }

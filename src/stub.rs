@@ -11,65 +11,63 @@ use crate::guard::{self, Guard};
 use crate::init::{self, Duties, Report};
 use crate::ns;
 use crate::plan::Plan;
+use crate::policy::Isolation;
 use crate::status::{self, Ending};
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, OwnedFd};
 use crate::sys::poll::{self, Event, Milliseconds};
-use crate::sys::process::{self, Change, Fork, Namespaces, Pid};
+use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::signal::{self, Origin, Signal, SignalFd, SignalSet};
 use crate::sys::{Errno, fs, netdev};
 
-/// Runs the plan's command in its box. Returns, to the status to exit with, only where the command
-/// was not started or cannot be imitated.
-pub fn run(plan: &Plan<'_>) -> u8 {
-    match start(plan) {
-        Ok(mut running) => {
-            let ending = running.wait(plan.quiet);
-            imitate(ending)
-        }
+/// Runs the plan's command in its box, and ends as it ended.
+pub fn run(plan: &Plan) -> ! {
+    match &mut start(plan) {
+        Ok(running) => imitate(running.wait(plan.quiet)),
         Err(failure) => {
-            diag::failure(failure);
-            status::FAILED
+            diag::failure(*failure);
+            process::exit(status::FAILED)
         }
     }
 }
 
 /// The steps up to the command's start, in order.
-fn start(plan: &Plan<'_>) -> Result<Running, Failure> {
+fn start(plan: &Plan) -> Result<Running, Failure> {
     let changed = take_over_signals().at(Step::BlockSignals)?;
     let signals = SignalFd::new().at(Step::BlockSignals)?;
     let group = make_group(plan)?;
     let (link, commands_link) = netdev::socket_pair().at(Step::OpenLink)?;
 
-    // Without a group, leftovers are for the kernel to kill, when an init ends.
-    let needs_init = plan.isolation.pid || (plan.isolation.cgroup && group.is_none());
-    let mut running = Running { signals, group, guard: None, command: None, link, init: None };
-    let child = if needs_init { fork_init(plan)? } else { None };
-    let init = child.as_ref().map(|_| Duties {
-        stop_all: plan.isolation.cgroup && running.group.is_none(),
-        name_leftovers: !plan.quiet && running.group.is_none(),
-    });
-    let child = match child {
-        Some(child) => child,
-        None => process::fork(Namespaces::NONE).at(Step::StartCommand)?,
-    };
-    let Fork::Parent(pid) = child else {
+    let (forked, has_init) = fork(plan, group.is_some())?;
+    let Some(command) = forked else {
         // The stub's end must have no other holder: that it closes tells of the stub's death.
-        let Running { group, link, signals, .. } = running;
-        drop((link, signals));
+        drop(link);
+        let init = has_init.then_some(Duties {
+            stop_all: plan.isolation.has(Isolation::CGROUP) && group.is_none(),
+            name_leftovers: !plan.quiet && group.is_none(),
+        });
         let stub = Some((commands_link.fd(), &changed));
-        child::run(plan, &Place { group: group.as_ref(), stub, init });
+        child::run(
+            plan,
+            &Place {
+                group: group.as_ref(),
+                stub,
+                init,
+            },
+        );
     };
     drop(commands_link);
-    running.command = Some(pid);
-    running.init = init;
 
     // While the command's process makes its namespaces: the guard, and the stub itself.
-    let ready = running.start_guard().and_then(|()| running.settle());
-    let ready = ready.and_then(|()| {
-        fd::write(running.link.fd(), &[child::GO]).map(drop).at(Step::StartCommand)
-    });
-    match ready {
+    let mut running = Running {
+        signals,
+        group,
+        guard: None,
+        command: Some(command),
+        link,
+        has_init,
+    };
+    match running.release_command() {
         Ok(()) => Ok(running),
         // The command's process has told why it ended, and ends the whole with its status.
         Err(failure) if failure == Failure::new(Step::StartCommand, Errno::EPIPE) => Ok(running),
@@ -78,6 +76,39 @@ fn start(plan: &Plan<'_>) -> Result<Running, Failure> {
             Err(failure)
         }
     }
+}
+
+/// Forks the command's process, or where it needs one, its init. In the new process: none.
+fn fork(plan: &Plan, has_group: bool) -> Result<(Option<Pid>, bool), Failure> {
+    // Without a group, leftovers are for the kernel to kill, when an init ends.
+    if plan.isolation.has(Isolation::PID) || (plan.isolation.has(Isolation::CGROUP) && !has_group) {
+        let user = plan.needs_user_namespace();
+        // By the fork itself, so that nothing is executed between the namespace and its init
+        // (bugs 675312 and 703278).
+        let errno = match process::fork(Namespaces::PID.and(Namespaces::USER.when(user))) {
+            Ok(forked) => return Ok((forked, true)),
+            Err(errno) => errno,
+        };
+        let step = if user {
+            Step::UserNamespace
+        } else {
+            Step::PidNamespace
+        };
+        let missing = if has_group {
+            Isolation::PID
+        } else {
+            Isolation::PID | Isolation::CGROUP
+        };
+        ns::tolerate(
+            plan,
+            Failure::new(step, errno),
+            plan.isolation.only(missing),
+        )?;
+    }
+    Ok((
+        process::fork(Namespaces::NONE).at(Step::StartCommand)?,
+        false,
+    ))
 }
 
 /// Blocks every signal, and takes SIGCHLD as it is by default: where it is ignored, children are
@@ -89,8 +120,8 @@ fn take_over_signals() -> Result<Changed, Errno> {
 }
 
 /// The box's group; none where the caller can have none, and a PID namespace does instead.
-fn make_group(plan: &Plan<'_>) -> Result<Option<Cgroup>, Failure> {
-    if !plan.isolation.cgroup {
+fn make_group(plan: &Plan) -> Result<Option<Cgroup>, Failure> {
+    if !plan.isolation.has(Isolation::CGROUP) {
         return Ok(None);
     }
     if !plan.caller.privileged {
@@ -106,39 +137,19 @@ fn make_group(plan: &Plan<'_>) -> Result<Option<Cgroup>, Failure> {
     match made {
         Ok(group) => Ok(Some(group)),
         Err(failure) => {
-            ns::tolerate(plan, failure, "a control group")?;
+            ns::tolerate(plan, failure, Isolation::CGROUP)?;
             Ok(None)
         }
     }
 }
 
 /// A group below the caller's own, where that is delegated to the caller.
-fn delegated_group(plan: &Plan<'_>) -> Option<Cgroup> {
+fn delegated_group(plan: &Plan) -> Option<Cgroup> {
     let parent = cgroup::own_group().ok()?;
     if !cgroup::is_delegated(parent.fd()) {
         return None;
     }
     Cgroup::create(parent, plan.group_name.as_bytes(), plan.random).ok()
-}
-
-/// Forks pid 1 of a new PID namespace: by the fork itself, so that nothing is executed between the
-/// namespace and its init (bugs 675312 and 703278). None where `--best-effort` does without.
-fn fork_init(plan: &Plan<'_>) -> Result<Option<Fork>, Failure> {
-    let user = Namespaces::USER.when(plan.needs_user_namespace());
-    let error = match process::fork(Namespaces::PID.and(user)) {
-        Ok(fork) => return Ok(Some(fork)),
-        Err(errno) => errno,
-    };
-    // Which of the two it was, for the message.
-    let step = if plan.needs_user_namespace() { Step::UserNamespace } else { Step::PidNamespace };
-    let failure = Failure::new(step, error);
-    if plan.isolation.pid {
-        ns::tolerate(plan, failure, "PID isolation")?;
-    }
-    if plan.isolation.cgroup {
-        ns::tolerate(plan, failure, "killing what is left over")?;
-    }
-    Ok(None)
 }
 
 /// A box with its command.
@@ -149,10 +160,19 @@ struct Running {
     /// The command, or its init.
     command: Option<Pid>,
     link: OwnedFd,
-    init: Option<Duties>,
+    has_init: bool,
 }
 
 impl Running {
+    /// Lets the command start, when all is ready for it.
+    fn release_command(&mut self) -> Result<(), Failure> {
+        self.start_guard()?;
+        self.settle()?;
+        fd::write(self.link.fd(), &[child::GO])
+            .map(drop)
+            .at(Step::StartCommand)
+    }
+
     /// Starts a guard for the group, if there is one, and waits until it is ready.
     fn start_guard(&mut self) -> Result<(), Failure> {
         if let Some(group) = &self.group {
@@ -164,16 +184,25 @@ impl Running {
     }
 
     /// Lets go of the caller's descriptors and directory.
+    #[inline(never)]
     fn settle(&self) -> Result<(), Failure> {
         fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-        let mut kept = [Fd::STDERR; 10];
-        let group = self.group.as_ref().map(Cgroup::fds);
-        let own = [self.signals.fd(), self.link.fd()];
-        let fds = own.into_iter().chain(self.guard.as_ref().map(Guard::fd));
-        for (place, fd) in kept.iter_mut().zip(fds.chain(group.into_iter().flatten())) {
-            *place = fd;
-        }
-        fd::close_all_but(&mut kept).at(Step::CloseDescriptors)
+        // What there is none of is standard error once more.
+        let [a, b, c, d, e, f] = self.group.as_ref().map_or([Fd::STDERR; 6], Cgroup::fds);
+        let guard = self.guard.as_ref().map_or(Fd::STDERR, Guard::fd);
+        let kept = [
+            Fd::STDERR,
+            self.signals.fd(),
+            self.link.fd(),
+            guard,
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+        ];
+        fd::close_all_but(&kept).at(Step::CloseDescriptors)
     }
 
     /// Ends what was started of a box whose command will not start.
@@ -199,13 +228,13 @@ impl Running {
         let command = self.command.ok_or(Errno::ECHILD)?;
         loop {
             let signals = (self.signals.fd(), Event::Readable);
-            let told = if self.init.is_some() {
-                let [_, told] = poll::wait([signals, (self.link.fd(), Event::Readable)], None)?;
-                told
+            // The command itself has nothing to tell.
+            let link = if self.has_init {
+                (self.link.fd(), Event::Readable)
             } else {
-                poll::wait([signals], None)?;
-                false
+                signals
             };
+            let [_, told] = poll::wait([signals, link], None)?;
             while let Some((signal, origin)) = self.signals.next()? {
                 if signal == Signal::SIGCHLD && origin == Origin::Kernel {
                     self.replace_guard()?;
@@ -213,7 +242,7 @@ impl Running {
                     self.pass_on(signal);
                 }
             }
-            if told {
+            if told && self.has_init {
                 match Report::receive(self.link.fd())? {
                     Some(Report::Ended(ending)) => return Ok(ending),
                     Some(Report::Stopped(signal)) => self.suspend(signal),
@@ -225,7 +254,7 @@ impl Running {
                     self.command = None;
                     return Ok(ending);
                 }
-                Some(Change::Stopped(signal)) if self.init.is_none() => self.suspend(signal),
+                Some(Change::Stopped(signal)) if !self.has_init => self.suspend(signal),
                 _ => {}
             }
         }
@@ -241,7 +270,10 @@ impl Running {
             Origin::Process(sender) => {
                 let from_box = Pid::new(sender).is_some_and(|sender| {
                     Some(sender) == self.command
-                        || self.group.as_ref().is_some_and(|group| group.contains(sender))
+                        || self
+                            .group
+                            .as_ref()
+                            .is_some_and(|group| group.contains(sender))
                 });
                 // SIGPIPE for a write of this process's own looks as if sent by itself.
                 !from_box && sender != process::this()
@@ -261,10 +293,10 @@ impl Running {
 
     /// Sends a signal to the command. It may be dead already, which SIGCHLD will tell.
     fn pass_on(&self, signal: Signal) {
-        let _ = match (self.init, self.command) {
-            (Some(_), _) => init::request(self.link.fd(), signal),
-            (None, Some(command)) => process::send(command, signal),
-            (None, None) => Ok(()),
+        let _ = match self.command {
+            _ if self.has_init => init::request(self.link.fd(), signal),
+            Some(command) => process::send(command, signal),
+            None => Ok(()),
         };
     }
 
@@ -309,11 +341,7 @@ impl Running {
         let mut left = Processes::new();
         if let Some(group) = &self.group {
             if !quiet && group.is_populated().unwrap_or(false) {
-                group.for_each_process(|pid| {
-                    if Some(pid) != self.command {
-                        left.add(pid);
-                    }
-                });
+                group.collect(&mut left, self.command);
             }
         }
         self.end_init();
@@ -323,7 +351,7 @@ impl Running {
         }
         if let (Err(errno), Some(group)) = (removed, &self.group) {
             let mut left = Processes::new();
-            group.for_each_process(|pid| left.add(pid));
+            group.collect(&mut left, None);
             if left.count() > 0 {
                 diag::survivors(&left);
             } else {
@@ -334,7 +362,7 @@ impl Running {
 
     /// Lets an init end, and with it, by the kernel's hand, everything in its namespace.
     fn end_init(&mut self) {
-        let (Some(_), Some(pid)) = (self.init, self.command) else {
+        let (true, Some(pid)) = (self.has_init, self.command) else {
             return;
         };
         // It waits for the end of the link. Where the box is frozen or the init was stopped, it
@@ -363,7 +391,9 @@ impl Running {
 
     /// What the guard does, where there is none any more.
     fn destroy_group(&self) -> Result<(), Errno> {
-        self.group.as_ref().map_or(Ok(()), |group| group.destroy(cgroup::TIME_TO_DIE))
+        self.group
+            .as_ref()
+            .map_or(Ok(()), |group| group.destroy(cgroup::TIME_TO_DIE))
     }
 
     /// Waits, at most `time`, for the end of a child.
@@ -380,15 +410,16 @@ impl Running {
                 return None;
             }
             // Signals that come now find no command to be passed on to.
-            poll::wait([(self.signals.fd(), Event::Readable)], Some(end - now)).ok()?;
+            let signals = (self.signals.fd(), Event::Readable);
+            poll::wait([signals, signals], Some(end - now)).ok()?;
             while let Ok(Some(_)) = self.signals.next() {}
         }
     }
 }
 
 /// Ends as the command ended: by the same signal, so that shells and make(1) see what happened, but
-/// without a core dump of this process. Returns an exit status where there is no other way.
-fn imitate(ending: Ending) -> u8 {
+/// without a core dump of this process; by an exit status where there is no other way.
+fn imitate(ending: Ending) -> ! {
     if let Ending::Killed(signal) = ending {
         // Where a core dump cannot be ruled out, an exit status has to do.
         if process::forbid_dump().is_ok() {
@@ -398,5 +429,5 @@ fn imitate(ending: Ending) -> u8 {
         }
         // Still here: as pid 1, a process is not killed by its own signals.
     }
-    ending.as_exit_status()
+    process::exit(ending.as_exit_status())
 }

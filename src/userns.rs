@@ -5,7 +5,7 @@
 use core::ffi::CStr;
 
 use crate::sys::Result;
-use crate::sys::fd::{self, Fd, Mode};
+use crate::sys::fd;
 use crate::sys::path::Text;
 
 /// Maps `uid` and `gid` to themselves in the user namespace that this process just made.
@@ -16,7 +16,7 @@ pub fn map_to_itself(uid: u32, gid: u32) -> Result<()> {
     map(c"/proc/self/uid_map", uid)?;
     // Since Linux 3.19 a gid map needs this first: else a group that denies could be dropped
     // (CVE-2018-7169 is the same in newgidmap).
-    write(c"/proc/self/setgroups", b"deny")?;
+    fd::write_file(c"/proc/self/setgroups", b"deny")?;
     map(c"/proc/self/gid_map", gid)
 }
 
@@ -26,10 +26,5 @@ fn map(file: &CStr, id: u32) -> Result<()> {
     line.push(b" ")?;
     line.push_number(u64::from(id))?;
     line.push(b" 1")?;
-    write(file, line.as_bytes())
-}
-
-fn write(file: &CStr, text: &[u8]) -> Result<()> {
-    let file = fd::openat(Fd::CWD, file, Mode::Write)?;
-    fd::write(file.fd(), text).map(drop)
+    fd::write_file(file, line.as_bytes())
 }

@@ -55,11 +55,21 @@ then
 	# needs again: the function behind "use", the list of eclasses, now an array
 	# (and read-only, hence env), and in "depend" PATH.
 	declare -F ___in_portage_iuse >/dev/null && export -f ___in_portage_iuse
-	phasebox_environment=( PORTAGE_ECLASS_LOCATIONS="${PORTAGE_ECLASS_LOCATIONS[*]@Q}" )
-	[[ ${EBUILD_PHASE} == depend ]] && phasebox_environment+=( PATH="${_PORTAGE_ORIG_PATH-${PATH}}" )
+	phasebox_command=( /usr/bin/env PORTAGE_ECLASS_LOCATIONS="${PORTAGE_ECLASS_LOCATIONS[*]@Q}" )
+	[[ ${EBUILD_PHASE} == depend ]] && phasebox_command+=( PATH="${_PORTAGE_ORIG_PATH-${PATH}}" )
+	phasebox_command+=( "${BASH}" "$0" ${EBUILD_SH_ARGS} "phasebox:${EBUILD_PHASE}" )
 
-	exec "${phasebox}" "${phasebox_options[@]}" -- /usr/bin/env "${phasebox_environment[@]}" \
-		"${BASH}" "$0" ${EBUILD_SH_ARGS} "phasebox:${EBUILD_PHASE}"
+	# Without privilege phasebox makes a user namespace that has one group, the
+	# caller's; there Portage's "chgrp portage" fails for a mere member.
+	if [[ ${EUID} != 0 && ${EBUILD_PHASE} != depend ]]; then
+		phasebox_command=(
+			"${BASH}" -c 'read -r _ _ groups < /proc/self/gid_map
+				[[ ${groups} != 1 ]] || export PORTAGE_GRPNAME=$(id -gn)
+				exec "$@"' bash "${phasebox_command[@]}"
+		)
+	fi
+
+	exec "${phasebox}" "${phasebox_options[@]}" -- "${phasebox_command[@]}"
 	# Reached only under "shopt -s execfail"; without it the shell has exited.
 	die "phasebox: '${phasebox}' could not be executed"
 fi

@@ -46,7 +46,10 @@ pub unsafe extern "C" fn relocate(stack: *const usize) {
         let mut header = headers as *const elf::Elf_Phdr;
         while count > 0 {
             if (*header).p_type == elf::PT_DYNAMIC {
-                apply(base, base.wrapping_add((*header).p_vaddr) as *const elf::Elf_Dyn);
+                apply(
+                    base,
+                    base.wrapping_add((*header).p_vaddr) as *const elf::Elf_Dyn,
+                );
             } else if (*header).p_type == elf::PT_GNU_RELRO {
                 relro = base.wrapping_add((*header).p_vaddr);
                 relro_size = (*header).p_memsz;
@@ -58,7 +61,13 @@ pub unsafe extern "C" fn relocate(stack: *const usize) {
         if relro_size != 0 {
             let first = relro & page.wrapping_neg();
             let last = relro.wrapping_add(relro_size) & page.wrapping_neg();
-            let arguments = [first, last.wrapping_sub(first), general::PROT_READ as usize, 0, 0];
+            let arguments = [
+                first,
+                last.wrapping_sub(first),
+                general::PROT_READ as usize,
+                0,
+                0,
+            ];
             if arch::syscall5(general::__NR_mprotect as usize, arguments) != 0 {
                 arch::trap();
             }
@@ -105,8 +114,9 @@ unsafe fn apply(base: usize, mut dynamic: *const elf::Elf_Dyn) {
             entry = entry.wrapping_add(3);
             rela_size = rela_size.wrapping_sub(3 * size_of::<usize>());
         }
+        // Only processors of 32 bits use REL.
         let mut entry = base.wrapping_add(rel) as *const usize;
-        while rel_size != 0 {
+        while cfg!(target_pointer_width = "32") && rel_size != 0 {
             only_relative(*entry.wrapping_add(1));
             add_base(base, base.wrapping_add(*entry));
             entry = entry.wrapping_add(2);
@@ -141,7 +151,11 @@ unsafe fn apply(base: usize, mut dynamic: *const elf::Elf_Dyn) {
 
 /// A static executable has relative relocations only; anything else means a broken link.
 fn only_relative(info: usize) {
-    let kind = if size_of::<usize>() == 8 { info as u32 } else { info as u32 & 0xff };
+    let kind = if size_of::<usize>() == 8 {
+        info as u32
+    } else {
+        info as u32 & 0xff
+    };
     if kind != arch::RELATIVE {
         arch::trap();
     }

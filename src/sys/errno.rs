@@ -26,22 +26,16 @@ errnos! {
     ENOENT "no such file or directory",
     ESRCH "no such process",
     EINTR "interrupted",
-    EIO "input/output error",
-    ENXIO "no such device or address",
     E2BIG "argument list too long",
     ENOEXEC "not in an executable format",
-    EBADF "bad file descriptor",
     ECHILD "no such child",
     EAGAIN "a limit is reached",
     ENOMEM "out of memory",
     EACCES "permission denied",
-    EFAULT "bad address",
     EBUSY "device or resource busy",
     EEXIST "already exists",
-    EXDEV "on another file system",
     ENODEV "no such device",
     ENOTDIR "not a directory",
-    EISDIR "is a directory",
     EINVAL "invalid argument",
     ENFILE "too many open files in the system",
     EMFILE "too many open files",
@@ -54,18 +48,21 @@ errnos! {
     ENAMETOOLONG "name too long",
     ENOSYS "not in this kernel",
     ELOOP "too many symbolic links",
-    ELIBBAD "damaged interpreter",
-    EOVERFLOW "value too large",
     EUSERS "too many users",
     EOPNOTSUPP "not supported",
     EAFNOSUPPORT "address family not supported",
     EADDRNOTAVAIL "address not available",
     ENETDOWN "network is down",
-    ENOBUFS "no buffer space",
-    ETIMEDOUT "timed out",
-    ESTALE "stale file handle",
-    EDQUOT "quota exceeded",
-    ENOKEY "key not available",
+}
+
+/// A line of a table of texts.
+#[must_use]
+pub fn nth_line(table: &'static str, index: usize) -> &'static [u8] {
+    table
+        .as_bytes()
+        .split(|byte| *byte == b'\n')
+        .nth(index)
+        .unwrap_or_default()
 }
 
 impl Errno {
@@ -83,8 +80,11 @@ impl Errno {
 
     /// Its name as in errno(3) and what it means; none for one that this program never meets.
     #[must_use]
-    pub fn describe(self) -> Option<(&'static str, &'static str)> {
-        let index = NUMBERS.iter().position(|number| usize::from(*number) == self.0)?;
-        TEXTS.lines().nth(index)?.split_once(' ')
+    pub fn describe(self) -> Option<(&'static [u8], &'static [u8])> {
+        let index = NUMBERS
+            .iter()
+            .position(|number| usize::from(*number) == self.0)?;
+        let mut parts = nth_line(TEXTS, index).splitn(2, |byte| *byte == b' ');
+        Some((parts.next()?, parts.next()?))
     }
 }

@@ -1,35 +1,46 @@
 //! Descriptors: open, read, write, close.
 
 use core::ffi::CStr;
+use core::num::NonZeroIsize;
 
 use linux_raw_sys::general as k;
 
-use super::{Errno, Result, call};
+use super::{Errno, Result, call3};
 
-/// A descriptor that somebody else closes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Fd(isize);
+/// A descriptor that somebody else closes, or nobody: those that are needed to the end.
+///
+/// Kept as its complement, which is never 0: so `Option<Fd>` is no larger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fd(NonZeroIsize);
 
 impl Fd {
     /// Standard output, for `--help` and `--version`.
-    pub const STDOUT: Fd = Fd(1);
+    pub const STDOUT: Fd = Fd::new(1);
     /// Standard error, for messages.
-    pub const STDERR: Fd = Fd(2);
+    pub const STDERR: Fd = Fd::new(2);
     /// The working directory, for the `*at` calls.
-    pub const CWD: Fd = Fd(k::AT_FDCWD as isize);
+    pub const CWD: Fd = Fd::new(k::AT_FDCWD as isize);
 
     /// Standard input, output or error.
-    pub const STANDARD: [Fd; 3] = [Fd(0), Fd::STDOUT, Fd::STDERR];
+    pub const STANDARD: [Fd; 3] = [Fd::new(0), Fd::STDOUT, Fd::STDERR];
+
+    const fn new(number: isize) -> Fd {
+        match NonZeroIsize::new(!number) {
+            Some(complement) => Fd(complement),
+            // -1, which is no descriptor: a system call will say so.
+            None => Fd(NonZeroIsize::MIN),
+        }
+    }
 
     /// As a system call's argument: sign-extended, as the kernel expects an int.
     pub(super) fn raw(self) -> usize {
-        self.0 as usize
+        !self.0.get() as usize
     }
 
     /// The number.
     #[must_use]
     pub fn number(self) -> i32 {
-        self.0 as i32
+        !self.0.get() as i32
     }
 }
 
@@ -40,7 +51,15 @@ pub struct OwnedFd(Fd);
 impl OwnedFd {
     /// Takes over what a system call returned.
     pub(super) fn from_raw(number: usize) -> OwnedFd {
-        OwnedFd(Fd(number as isize))
+        OwnedFd(Fd::new(number as isize))
+    }
+
+    /// Keeps it open for the rest of the process's life; execve(2) closes it.
+    #[must_use]
+    pub fn keep(self) -> Fd {
+        let fd = self.0;
+        core::mem::forget(self);
+        fd
     }
 
     /// To use it without giving it up.
@@ -51,11 +70,16 @@ impl OwnedFd {
 }
 
 impl Drop for OwnedFd {
-    #[inline(never)]
     fn drop(&mut self) {
-        // SAFETY: close takes a number. Its error would say nothing that could be acted upon.
-        let _ = unsafe { call(k::__NR_close, [self.0.raw(), 0, 0, 0, 0]) };
+        close(self.0);
     }
+}
+
+/// close(2), of a descriptor that was [kept](OwnedFd::keep) after all not to the end.
+#[inline(never)]
+pub fn close(fd: Fd) {
+    // SAFETY: close takes a number. Its error would say nothing that could be acted upon.
+    let _ = unsafe { call3(k::__NR_close, [fd.raw(), 0, 0]) };
 }
 
 /// How to open: always close-on-exec, and never creating.
@@ -83,21 +107,33 @@ pub fn openat(directory: Fd, path: &CStr, mode: Mode) -> Result<OwnedFd> {
             Mode::Directory => k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW,
             Mode::Path => k::O_PATH,
         };
-    let arguments = [directory.raw(), path.as_ptr() as usize, flags as usize, 0, 0];
+    let arguments = [directory.raw(), path.as_ptr() as usize, flags as usize];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call(k::__NR_openat, arguments) }.map(OwnedFd::from_raw)
+    unsafe { call3(k::__NR_openat, arguments) }.map(OwnedFd::from_raw)
 }
 
 /// read(2), repeated when interrupted.
 pub fn read(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
     loop {
-        let arguments = [fd.raw(), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0];
+        let arguments = [fd.raw(), buffer.as_mut_ptr() as usize, buffer.len()];
         // SAFETY: the kernel writes at most the buffer's length.
-        match unsafe { call(k::__NR_read, arguments) } {
+        match unsafe { call3(k::__NR_read, arguments) } {
             Err(Errno::EINTR) => {}
             result => return result,
         }
     }
+}
+
+/// Reads until the end of a file, or until `buffer` is full.
+pub fn read_all(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match read(fd, rest)? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    Ok(length)
 }
 
 /// Reads from the beginning of a file: rewinds, then read(2). For files that the kernel makes up
@@ -110,53 +146,64 @@ pub fn read_from_start(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
 /// lseek(2) to the beginning.
 pub fn rewind(fd: Fd) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_lseek, [fd.raw(), 0, k::SEEK_SET as usize, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_lseek, [fd.raw(), 0, k::SEEK_SET as usize]) }.map(drop)
 }
 
 /// write(2), once.
 pub fn write(fd: Fd, bytes: &[u8]) -> Result<usize> {
-    let arguments = [fd.raw(), bytes.as_ptr() as usize, bytes.len(), 0, 0];
+    let arguments = [fd.raw(), bytes.as_ptr() as usize, bytes.len()];
     // SAFETY: the kernel reads at most the slice's length.
-    unsafe { call(k::__NR_write, arguments) }
+    unsafe { call3(k::__NR_write, arguments) }
+}
+
+/// Opens a file, writes `text` to it at once and closes it. For the kernel's own files.
+pub fn write_file(path: &CStr, text: &[u8]) -> Result<()> {
+    let file = openat(Fd::CWD, path, Mode::Write)?;
+    write(file.fd(), text).map(drop)
 }
 
 /// flock(2), exclusive and without waiting; EAGAIN where somebody else holds it.
 pub fn lock(fd: Fd) -> Result<()> {
     let operation = k::LOCK_EX | k::LOCK_NB;
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_flock, [fd.raw(), operation as usize, 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_flock, [fd.raw(), operation as usize, 0]) }.map(drop)
 }
 
 /// pipe2(2), close-on-exec: the end to read, the end to write.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0i32; 2];
-    let arguments = [ends.as_mut_ptr() as usize, k::O_CLOEXEC as usize, 0, 0, 0];
+    let arguments = [ends.as_mut_ptr() as usize, k::O_CLOEXEC as usize, 0];
     // SAFETY: the kernel writes two ints.
-    unsafe { call(k::__NR_pipe2, arguments) }?;
+    unsafe { call3(k::__NR_pipe2, arguments) }?;
     let [read, write] = ends.map(|end| OwnedFd::from_raw(end as usize));
     Ok((read, write))
 }
 
 /// close_range(2): every descriptor from `first` to `last`.
-fn close_range(first: isize, last: isize) -> Result<()> {
+fn close_range(first: i32, last: i32) -> Result<()> {
     // SAFETY: numbers only; no descriptor in the range belongs to a live OwnedFd (see close_all_but).
-    unsafe { call(k::__NR_close_range, [first as usize, last as usize, 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_close_range, [first as usize, last as usize, 0]) }.map(drop)
 }
 
-/// Closes every descriptor of the process but those in `kept`, which it sorts.
+/// Closes every descriptor of the process but those in `kept`.
 ///
 /// # Errors
 /// ENOSYS where the kernel or a filter has no close_range(2) (before Linux 5.9).
-pub fn close_all_but(kept: &mut [Fd]) -> Result<()> {
-    kept.sort_unstable();
+pub fn close_all_but(kept: &[Fd]) -> Result<()> {
     let mut first = 0;
-    for fd in kept.iter() {
-        if fd.0 > first {
-            close_range(first, fd.0 - 1)?;
+    // A dozen at most: the smallest that is not behind, again and again.
+    while let Some(next) = kept
+        .iter()
+        .map(|fd| fd.number())
+        .filter(|fd| *fd >= first)
+        .min()
+    {
+        if next > first {
+            close_range(first, next - 1)?;
         }
-        first = fd.0 + 1;
+        first = next + 1;
     }
-    close_range(first, i32::MAX as isize)
+    close_range(first, i32::MAX)
 }
 
 /// Fills descriptors 0, 1 and 2 where the caller closed them, so that no file that is opened later
@@ -166,19 +213,9 @@ pub fn close_all_but(kept: &mut [Fd]) -> Result<()> {
 /// cannot be written to, and it vanishes when COMMAND is executed, which finds 0, 1 and 2 as the
 /// caller left them.
 pub fn fill_standard() -> Result<()> {
-    if super::poll::all_open(Fd::STANDARD)? {
-        return Ok(());
-    }
-    for fd in Fd::STANDARD {
-        // SAFETY: numbers only.
-        let flags = unsafe { call(k::__NR_fcntl, [fd.raw(), k::F_GETFD as usize, 0, 0, 0]) };
-        if flags == Err(Errno::EBADF) {
-            let filler = openat(Fd::CWD, c"/", Mode::Path)?;
-            if filler.fd() != fd {
-                return Err(Errno::EBADF);
-            }
-            core::mem::forget(filler);
-        }
+    for _ in 0..super::poll::count_closed(Fd::STANDARD)? {
+        // The kernel gives the lowest number that is free.
+        let _ = openat(Fd::CWD, c"/", Mode::Path)?.keep();
     }
     Ok(())
 }

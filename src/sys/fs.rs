@@ -5,44 +5,40 @@ use core::ffi::CStr;
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
-use super::{Result, call};
+use super::{Result, call, call3};
 
-/// mkdirat(2), mode 0700 whatever the caller's umask takes away from it.
+/// mkdirat(2), mode 0700.
 pub fn make_directory(directory: Fd, name: &CStr) -> Result<()> {
-    let arguments = [directory.raw(), name.as_ptr() as usize, 0o700, 0, 0];
+    let arguments = [directory.raw(), name.as_ptr() as usize, 0o700];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call(k::__NR_mkdirat, arguments) }.map(drop)
-}
-
-/// fchmodat(2).
-pub fn change_mode(directory: Fd, name: &CStr, mode: u32) -> Result<()> {
-    let arguments = [directory.raw(), name.as_ptr() as usize, mode as usize, 0, 0];
-    // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call(k::__NR_fchmodat, arguments) }.map(drop)
+    unsafe { call3(k::__NR_mkdirat, arguments) }.map(drop)
 }
 
 /// unlinkat(2) of a directory. In a cgroup file system: EBUSY while it has processes or groups.
 pub fn remove_directory(directory: Fd, name: &CStr) -> Result<()> {
-    let arguments =
-        [directory.raw(), name.as_ptr() as usize, k::AT_REMOVEDIR as usize, 0, 0];
+    let arguments = [
+        directory.raw(),
+        name.as_ptr() as usize,
+        k::AT_REMOVEDIR as usize,
+    ];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call(k::__NR_unlinkat, arguments) }.map(drop)
+    unsafe { call3(k::__NR_unlinkat, arguments) }.map(drop)
 }
 
 /// faccessat(2): whether the real uid may write.
 #[must_use]
 pub fn may_write(directory: Fd, name: &CStr) -> bool {
-    let arguments = [directory.raw(), name.as_ptr() as usize, k::W_OK as usize, 0, 0];
+    let arguments = [directory.raw(), name.as_ptr() as usize, k::W_OK as usize];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call(k::__NR_faccessat, arguments) }.is_ok()
+    unsafe { call3(k::__NR_faccessat, arguments) }.is_ok()
 }
 
 /// fstatfs(2): the file system's magic number (linux/magic.h).
 pub fn magic(fd: Fd) -> Result<u32> {
     let mut status = core::mem::MaybeUninit::<k::statfs>::zeroed();
-    let arguments = [fd.raw(), status.as_mut_ptr() as usize, 0, 0, 0];
+    let arguments = [fd.raw(), status.as_mut_ptr() as usize, 0];
     // SAFETY: the kernel writes one statfs.
-    unsafe { call(k::__NR_fstatfs, arguments) }?;
+    unsafe { call3(k::__NR_fstatfs, arguments) }?;
     // SAFETY: all of it is integers, zeroed before.
     let status = unsafe { status.assume_init() };
     Ok(status.f_type as u32)
@@ -70,8 +66,6 @@ pub struct Entry<'a> {
     pub name: &'a CStr,
     /// Whether it is a directory (other than `.` and `..`).
     pub is_directory: bool,
-    /// Where to go on reading after it.
-    pub next: u64,
 }
 
 /// Part of a directory's entries. getdents64(2).
@@ -81,21 +75,24 @@ pub struct Listing {
 }
 
 #[repr(C, align(8))]
-struct Aligned([u8; 2048]);
+struct Aligned([u8; 1024]);
 
 impl Listing {
     /// An empty buffer.
     #[must_use]
     pub const fn new() -> Listing {
-        Listing { buffer: Aligned([0; 2048]), length: 0 }
+        Listing {
+            buffer: Aligned([0; 1024]),
+            length: 0,
+        }
     }
 
     /// Reads the next entries; false at the end.
     pub fn read(&mut self, directory: Fd) -> Result<bool> {
         let buffer = &mut self.buffer.0;
-        let arguments = [directory.raw(), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0];
+        let arguments = [directory.raw(), buffer.as_mut_ptr() as usize, buffer.len()];
         // SAFETY: the kernel writes at most the buffer's length.
-        self.length = unsafe { call(k::__NR_getdents64, arguments) }?;
+        self.length = unsafe { call3(k::__NR_getdents64, arguments) }?;
         Ok(self.length > 0)
     }
 
@@ -118,48 +115,38 @@ impl Default for Listing {
 
 /// struct linux_dirent64: inode, next offset, length, type, name ended by a NUL.
 fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
-    const NEXT: usize = core::mem::offset_of!(k::linux_dirent64, d_off);
     const LENGTH: usize = core::mem::offset_of!(k::linux_dirent64, d_reclen);
     const KIND: usize = core::mem::offset_of!(k::linux_dirent64, d_type);
     const NAME: usize = core::mem::offset_of!(k::linux_dirent64, d_name);
-    let next = u64::from_ne_bytes(bytes.get(NEXT..NEXT + 8)?.try_into().ok()?);
     let length = u16::from_ne_bytes(bytes.get(LENGTH..LENGTH + 2)?.try_into().ok()?);
     let length = usize::from(length);
-    let name = CStr::from_bytes_until_nul(bytes.get(NAME..length)?).ok()?;
-    let is_directory =
-        u32::from(*bytes.get(KIND)?) == k::DT_DIR && name != c"." && name != c"..";
-    Some((Entry { name, is_directory, next }, length))
-}
-
-/// lseek(2) on a directory, to what an [`Entry`] says.
-pub fn seek_directory(directory: Fd, next: u64) -> Result<()> {
-    let arguments = [directory.raw(), next as usize, k::SEEK_SET as usize, 0, 0];
-    // SAFETY: numbers only.
-    unsafe { call(k::__NR_lseek, arguments) }.map(drop)
+    let name = super::args::until_nul(bytes.get(NAME..length)?)?;
+    let is_directory = u32::from(*bytes.get(KIND)?) == k::DT_DIR && name != c"." && name != c"..";
+    Some((Entry { name, is_directory }, length))
 }
 
 /// chdir(2).
 pub fn change_directory(path: &CStr) -> Result<()> {
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call(k::__NR_chdir, [path.as_ptr() as usize, 0, 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_chdir, [path.as_ptr() as usize, 0, 0]) }.map(drop)
 }
 
 /// fchdir(2).
 pub fn change_directory_to(directory: Fd) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_fchdir, [directory.raw(), 0, 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_fchdir, [directory.raw(), 0, 0]) }.map(drop)
 }
 
 /// chroot(2) to the working directory.
 pub fn change_root_to_working_directory() -> Result<()> {
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call(k::__NR_chroot, [c".".as_ptr() as usize, 0, 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_chroot, [c".".as_ptr() as usize, 0, 0]) }.map(drop)
 }
 
 /// umask(2): sets it, returns the one before.
 pub fn set_umask(mask: u32) -> u32 {
     // SAFETY: numbers only. umask has no error.
-    unsafe { call(k::__NR_umask, [mask as usize, 0, 0, 0, 0]) }.map_or(0, |old| old as u32)
+    unsafe { call3(k::__NR_umask, [mask as usize, 0, 0]) }.map_or(0, |old| old as u32)
 }
 
 /// Makes every mount below `/` a slave: mounts made outside arrive, mounts made here stay here.
@@ -170,7 +157,11 @@ pub fn make_mounts_slave() -> Result<()> {
 
 /// Mounts a proc file system for the caller's PID namespace over /proc.
 pub fn mount_proc() -> Result<()> {
-    mount(Some(c"proc"), c"/proc", k::MS_NOSUID | k::MS_NODEV | k::MS_NOEXEC)
+    mount(
+        Some(c"proc"),
+        c"/proc",
+        k::MS_NOSUID | k::MS_NODEV | k::MS_NOEXEC,
+    )
 }
 
 /// mount(2); `kind` serves as source and type.
@@ -184,13 +175,13 @@ fn mount(kind: Option<&CStr>, target: &CStr, flags: u32) -> Result<()> {
 /// fsopen(2), fsconfig(2) and fsmount(2): a file system that is mounted nowhere, as a descriptor
 /// of its root directory.
 pub fn detached_mount(kind: &CStr) -> Result<OwnedFd> {
-    let arguments = [kind.as_ptr() as usize, k::FSOPEN_CLOEXEC as usize, 0, 0, 0];
+    let arguments = [kind.as_ptr() as usize, k::FSOPEN_CLOEXEC as usize, 0];
     // SAFETY: a NUL-ended string that lives across the call.
-    let context = OwnedFd::from_raw(unsafe { call(k::__NR_fsopen, arguments) }?);
+    let context = OwnedFd::from_raw(unsafe { call3(k::__NR_fsopen, arguments) }?);
     let create = k::fsconfig_command::FSCONFIG_CMD_CREATE as usize;
     // SAFETY: this command takes no pointers.
-    unsafe { call(k::__NR_fsconfig, [context.fd().raw(), create, 0, 0, 0]) }?;
-    let arguments = [context.fd().raw(), k::FSMOUNT_CLOEXEC as usize, 0, 0, 0];
+    unsafe { call3(k::__NR_fsconfig, [context.fd().raw(), create, 0]) }?;
+    let arguments = [context.fd().raw(), k::FSMOUNT_CLOEXEC as usize, 0];
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_fsmount, arguments) }.map(OwnedFd::from_raw)
+    unsafe { call3(k::__NR_fsmount, arguments) }.map(OwnedFd::from_raw)
 }

@@ -3,7 +3,7 @@
 
 use linux_raw_sys::{general as k, prctl};
 
-use super::{Result, call};
+use super::{Result, call3};
 
 /// Real, effective and saved id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,7 +20,11 @@ impl Ids {
     /// The same id three times.
     #[must_use]
     pub const fn all(id: u32) -> Ids {
-        Ids { real: id, effective: id, saved: id }
+        Ids {
+            real: id,
+            effective: id,
+            saved: id,
+        }
     }
 }
 
@@ -40,11 +44,9 @@ fn three_ids(number: u32) -> Result<Ids> {
         &raw mut ids.real as usize,
         &raw mut ids.effective as usize,
         &raw mut ids.saved as usize,
-        0,
-        0,
     ];
     // SAFETY: the kernel writes three 32-bit ids.
-    unsafe { call(number, arguments) }?;
+    unsafe { call3(number, arguments) }?;
     Ok(ids)
 }
 
@@ -52,28 +54,28 @@ fn three_ids(number: u32) -> Result<Ids> {
 pub fn set_user_ids(id: u32) -> Result<()> {
     let id = id as usize;
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_setresuid, [id, id, id, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_setresuid, [id, id, id]) }.map(drop)
 }
 
 /// setresgid(2), all three.
 pub fn set_group_ids(id: u32) -> Result<()> {
     let id = id as usize;
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_setresgid, [id, id, id, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_setresgid, [id, id, id]) }.map(drop)
 }
 
 /// setgroups(2).
 pub fn set_groups(groups: &[u32]) -> Result<()> {
-    let arguments = [groups.len(), groups.as_ptr() as usize, 0, 0, 0];
+    let arguments = [groups.len(), groups.as_ptr() as usize, 0];
     // SAFETY: the kernel reads as many ids as the slice has.
-    unsafe { call(k::__NR_setgroups, arguments) }.map(drop)
+    unsafe { call3(k::__NR_setgroups, arguments) }.map(drop)
 }
 
 /// getgroups(2) into `buffer`; EINVAL where there are more.
 pub fn groups(buffer: &mut [u32]) -> Result<&[u32]> {
-    let arguments = [buffer.len(), buffer.as_mut_ptr() as usize, 0, 0, 0];
+    let arguments = [buffer.len(), buffer.as_mut_ptr() as usize, 0];
     // SAFETY: the kernel writes at most as many ids as the slice has.
-    let count = unsafe { call(k::__NR_getgroups, arguments) }?;
+    let count = unsafe { call3(k::__NR_getgroups, arguments) }?;
     Ok(buffer.get(..count).unwrap_or_default())
 }
 
@@ -90,7 +92,11 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// None at all.
-    pub const NONE: Capabilities = Capabilities { effective: 0, permitted: 0, inheritable: 0 };
+    pub const NONE: Capabilities = Capabilities {
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+    };
 
     /// Whether CAP_SYS_ADMIN is in force: namespaces can be made without a user namespace.
     #[must_use]
@@ -100,17 +106,23 @@ impl Capabilities {
 }
 
 /// Of this process; version 3, two words of 32 bits.
-const HEADER: k::__user_cap_header_struct =
-    k::__user_cap_header_struct { version: k::_LINUX_CAPABILITY_VERSION_3, pid: 0 };
+const HEADER: k::__user_cap_header_struct = k::__user_cap_header_struct {
+    version: k::_LINUX_CAPABILITY_VERSION_3,
+    pid: 0,
+};
 
 /// capget(2).
 pub fn capabilities() -> Result<Capabilities> {
-    let empty = k::__user_cap_data_struct { effective: 0, permitted: 0, inheritable: 0 };
+    let empty = k::__user_cap_data_struct {
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+    };
     let mut header = HEADER;
     let mut data = [empty; 2];
-    let arguments = [&raw mut header as usize, data.as_mut_ptr() as usize, 0, 0, 0];
+    let arguments = [&raw mut header as usize, data.as_mut_ptr() as usize, 0];
     // SAFETY: version 3 has two words.
-    unsafe { call(k::__NR_capget, arguments) }?;
+    unsafe { call3(k::__NR_capget, arguments) }?;
     let [low, high] = data;
     let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
     Ok(Capabilities {
@@ -129,9 +141,9 @@ pub fn set_capabilities(sets: Capabilities) -> Result<()> {
     };
     let mut header = HEADER;
     let data = [word(0), word(32)];
-    let arguments = [&raw mut header as usize, data.as_ptr() as usize, 0, 0, 0];
+    let arguments = [&raw mut header as usize, data.as_ptr() as usize, 0];
     // SAFETY: version 3 has two words.
-    unsafe { call(k::__NR_capset, arguments) }.map(drop)
+    unsafe { call3(k::__NR_capset, arguments) }.map(drop)
 }
 
 /// PR_CAP_AMBIENT_CLEAR_ALL: nothing is kept over execve(2) by a process that is not root.

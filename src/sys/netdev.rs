@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::{general as k, ioctl as io, net};
 
 use super::fd::OwnedFd;
-use super::{Result, call};
+use super::{Result, call, call3};
 
 /// A socket of one address family, to configure it.
 pub struct Control(OwnedFd);
@@ -93,7 +93,9 @@ impl Control {
     /// SIOCSIFADDR on an IPv6 socket: adds an address to the interface with that index.
     pub fn add_ipv6_address(&self, index: i32, address: [u8; 16], prefix: u32) -> Result<()> {
         let mut request = net::in6_ifreq {
-            ifr6_addr: net::in6_addr { in6_u: net::in6_addr__bindgen_ty_1 { u6_addr8: address } },
+            ifr6_addr: net::in6_addr {
+                in6_u: net::in6_addr__bindgen_ty_1 { u6_addr8: address },
+            },
             ifr6_prefixlen: prefix,
             ifr6_ifindex: index,
         };
@@ -102,7 +104,10 @@ impl Control {
     }
 
     fn interface(&self, request: u32, interface: &CStr, value: &[u8]) -> Result<()> {
-        let mut argument = InterfaceRequest { name: [0; 16], value: [0; 24] };
+        let mut argument = InterfaceRequest {
+            name: [0; 16],
+            value: [0; 24],
+        };
         for (to, from) in argument.name.iter_mut().zip(interface.to_bytes()) {
             *to = *from;
         }
@@ -116,9 +121,9 @@ impl Control {
     /// # Safety
     /// `argument` is the address of what `request` reads and writes.
     unsafe fn ioctl(&self, request: u32, argument: usize) -> Result<()> {
-        let arguments = [self.0.fd().raw(), request as usize, argument, 0, 0];
+        let arguments = [self.0.fd().raw(), request as usize, argument];
         // SAFETY: the caller's promise.
-        unsafe { call(k::__NR_ioctl, arguments) }.map(drop)
+        unsafe { call3(k::__NR_ioctl, arguments) }.map(drop)
     }
 }
 
@@ -126,7 +131,9 @@ fn ipv4_address(address: [u8; 4]) -> net::sockaddr_in {
     net::sockaddr_in {
         sin_family: net::AF_INET as u16,
         sin_port: 0,
-        sin_addr: net::in_addr { s_addr: u32::from_ne_bytes(address) },
+        sin_addr: net::in_addr {
+            s_addr: u32::from_ne_bytes(address),
+        },
         __pad: [0; 8],
     }
 }
@@ -141,20 +148,27 @@ fn socket(family: u32, kind: u32) -> Result<OwnedFd> {
     // SOCK_CLOEXEC is O_CLOEXEC on every processor.
     let kind = kind | k::O_CLOEXEC;
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_socket, [family as usize, kind as usize, 0, 0, 0]) }
-        .map(OwnedFd::from_raw)
+    unsafe { call3(k::__NR_socket, [family as usize, kind as usize, 0]) }.map(OwnedFd::from_raw)
 }
 
 /// socketpair(2) of two ends that keep messages apart and notice each other's end. unix(7).
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let kind = net::SOCK_SEQPACKET | k::O_CLOEXEC;
     let mut ends = [0u32; 2];
-    let arguments =
-        [net::AF_UNIX as usize, kind as usize, 0, ends.as_mut_ptr() as usize, 0];
+    let arguments = [
+        net::AF_UNIX as usize,
+        kind as usize,
+        0,
+        ends.as_mut_ptr() as usize,
+        0,
+    ];
     // SAFETY: the kernel writes two ints.
     unsafe { call(k::__NR_socketpair, arguments) }?;
     let [one, other] = ends;
-    Ok((OwnedFd::from_raw(one as usize), OwnedFd::from_raw(other as usize)))
+    Ok((
+        OwnedFd::from_raw(one as usize),
+        OwnedFd::from_raw(other as usize),
+    ))
 }
 
 #[cfg(test)]

@@ -21,41 +21,20 @@ impl<const N: usize> Text<N> {
     /// Nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Text { bytes: [0; N], length: 0 }
+        Text {
+            bytes: [0; N],
+            length: 0,
+        }
     }
 
     /// Appends all of `bytes`, or fails with ENAMETOOLONG and appends nothing.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        let end = self.length.checked_add(bytes.len()).ok_or(Errno::ENAMETOOLONG)?;
-        if end >= N {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        let room = self.bytes.get_mut(self.length..end).ok_or(Errno::ENAMETOOLONG)?;
-        room.copy_from_slice(bytes);
-        self.length = end;
-        Ok(())
+        append(&mut self.bytes, &mut self.length, bytes)
     }
 
     /// Appends a number in decimal.
     pub fn push_number(&mut self, number: u64) -> Result<()> {
-        let mut digits = [0u8; 20];
-        let mut rest = number;
-        let mut first = digits.len();
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            first -= 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.push(digits.get(first..).unwrap_or_default())
-    }
-
-    /// Forgets what is there.
-    pub fn clear(&mut self) {
-        self.length = 0;
-        self.bytes = [0; N];
+        append_number(&mut self.bytes, &mut self.length, number)
     }
 
     /// The bytes, without the NUL.
@@ -67,7 +46,7 @@ impl<const N: usize> Text<N> {
     /// For the kernel; what follows a NUL inside is cut off.
     #[must_use]
     pub fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+        super::args::until_nul(&self.bytes).unwrap_or_default()
     }
 }
 
@@ -75,6 +54,37 @@ impl<const N: usize> Default for Text<N> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Not generic: one copy of it for all sizes.
+fn append(buffer: &mut [u8], length: &mut usize, bytes: &[u8]) -> Result<()> {
+    // The last byte stays a NUL.
+    let room = buffer
+        .split_last_mut()
+        .and_then(|(_, buffer)| buffer.get_mut(*length..));
+    let room = room
+        .and_then(|room| room.get_mut(..bytes.len()))
+        .ok_or(Errno::ENAMETOOLONG)?;
+    for (to, from) in room.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    *length += bytes.len();
+    Ok(())
+}
+
+fn append_number(buffer: &mut [u8], length: &mut usize, number: u64) -> Result<()> {
+    let mut digits = [0u8; 20];
+    let mut rest = number;
+    let mut first = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        first -= 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    append(buffer, length, digits.get(first..).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,31 +1,35 @@
 //! Processes: start, execute, wait, signal, namespaces, end.
 
 use core::ffi::CStr;
+use core::num::NonZeroUsize;
 
 use linux_raw_sys::{general as k, prctl as p};
 
 use super::args::Strings;
 use super::fd::{Fd, OwnedFd};
 use super::signal::Signal;
-use super::{Errno, Result, call};
+use super::{Errno, Result, call, call3};
 use crate::status::Ending;
 
 /// A process id, never 0 or negative: those mean groups of processes to kill(2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pid(usize);
+pub struct Pid(NonZeroUsize);
 
 impl Pid {
     /// A number that the kernel gave; none for 0 (a process of a PID namespace not seen from
     /// here) and for what is no pid.
     #[must_use]
     pub fn new(number: u32) -> Option<Pid> {
-        (number > 0 && number <= i32::MAX as u32).then_some(Pid(number as usize))
+        if number > i32::MAX as u32 {
+            return None;
+        }
+        NonZeroUsize::new(number as usize).map(Pid)
     }
 
     /// The number.
     #[must_use]
     pub fn number(self) -> u32 {
-        self.0 as u32
+        self.0.get() as u32
     }
 }
 
@@ -62,48 +66,44 @@ impl Namespaces {
     }
 }
 
-/// Which side of [`fork`] this is.
-pub enum Fork {
-    /// The new process.
-    Child,
-    /// The old one, with the new one's pid.
-    Parent(Pid),
-}
-
-/// clone(2) as fork(2), the child in new `namespaces` of its own.
-pub fn fork(namespaces: Namespaces) -> Result<Fork> {
+/// clone(2) as fork(2), the child in new `namespaces` of its own: the child's pid, or none in the
+/// child.
+pub fn fork(namespaces: Namespaces) -> Result<Option<Pid>> {
     let flags = (namespaces.0 | k::SIGCHLD) as usize;
     // SAFETY: without CLONE_VM the child has a copy of all memory; the process has one thread.
-    let pid = unsafe { call(k::__NR_clone, [flags, 0, 0, 0, 0]) }?;
-    Ok(Pid::new(pid as u32).map_or(Fork::Child, Fork::Parent))
+    let pid = unsafe { call3(k::__NR_clone, [flags, 0, 0]) }?;
+    Ok(Pid::new(pid as u32))
 }
 
 /// unshare(2).
 pub fn unshare(namespaces: Namespaces) -> Result<()> {
     // SAFETY: numbers only; the process has one thread.
-    unsafe { call(k::__NR_unshare, [namespaces.0 as usize, 0, 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_unshare, [namespaces.0 as usize, 0, 0]) }.map(drop)
 }
 
 /// setns(2): joins the namespace that `fd` stands for.
 pub fn join_namespace(fd: Fd, kind: Namespaces) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_setns, [fd.raw(), kind.0 as usize, 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_setns, [fd.raw(), kind.0 as usize, 0]) }.map(drop)
 }
 
 /// pidfd_open(2) of this process.
 pub fn open_self() -> Result<OwnedFd> {
     // SAFETY: numbers only.
-    let pid = unsafe { call(k::__NR_getpid, [0; 5]) }?;
+    let pid = unsafe { call3(k::__NR_getpid, [0; 3]) }?;
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_pidfd_open, [pid, 0, 0, 0, 0]) }.map(OwnedFd::from_raw)
+    unsafe { call3(k::__NR_pidfd_open, [pid, 0, 0]) }.map(OwnedFd::from_raw)
 }
 
 /// execve(2); returns only where it failed.
 pub fn execute(path: &CStr, argv: Strings, envp: Strings) -> Errno {
-    let arguments =
-        [path.as_ptr() as usize, argv.as_ptr() as usize, envp.as_ptr() as usize, 0, 0];
+    let arguments = [
+        path.as_ptr() as usize,
+        argv.as_ptr() as usize,
+        envp.as_ptr() as usize,
+    ];
     // SAFETY: a NUL-ended path and NULL-ended vectors of NUL-ended strings.
-    match unsafe { call(k::__NR_execve, arguments) } {
+    match unsafe { call3(k::__NR_execve, arguments) } {
         Ok(_) => Errno::EINVAL,
         Err(errno) => errno,
     }
@@ -112,7 +112,7 @@ pub fn execute(path: &CStr, argv: Strings, envp: Strings) -> Errno {
 /// exit_group(2).
 pub fn exit(status: u8) -> ! {
     // SAFETY: numbers only.
-    let _ = unsafe { call(k::__NR_exit_group, [usize::from(status), 0, 0, 0, 0]) };
+    let _ = unsafe { call3(k::__NR_exit_group, [usize::from(status), 0, 0]) };
     crate::arch::trap()
 }
 
@@ -120,27 +120,27 @@ pub fn exit(status: u8) -> ! {
 #[must_use]
 pub fn this() -> u32 {
     // SAFETY: numbers only. getpid has no error.
-    unsafe { call(k::__NR_getpid, [0; 5]) }.map_or(0, |pid| pid as u32)
+    unsafe { call3(k::__NR_getpid, [0; 3]) }.map_or(0, |pid| pid as u32)
 }
 
 /// Whether this process leads its session. getsid(2).
 #[must_use]
 pub fn leads_session() -> bool {
     // SAFETY: numbers only.
-    let session = unsafe { call(k::__NR_getsid, [0; 5]) };
+    let session = unsafe { call3(k::__NR_getsid, [0; 3]) };
     session == Ok(this() as usize)
 }
 
 /// setsid(2).
 pub fn new_session() -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call(k::__NR_setsid, [0; 5]) }.map(drop)
+    unsafe { call3(k::__NR_setsid, [0; 3]) }.map(drop)
 }
 
 /// kill(2) of one process.
 pub fn send(pid: Pid, signal: Signal) -> Result<()> {
     // SAFETY: numbers only; a pid above 0 is one process.
-    unsafe { call(k::__NR_kill, [pid.0, signal.number(), 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_kill, [pid.0.get(), signal.number(), 0]) }.map(drop)
 }
 
 /// kill(2) of this process itself.
@@ -156,7 +156,7 @@ pub fn send_all_as_init(signal: Signal) {
     // Anywhere else, -1 would mean everything that this user may signal.
     if this() == 1 {
         // SAFETY: numbers only. ESRCH means there was none.
-        let _ = unsafe { call(k::__NR_kill, [usize::MAX, signal.number(), 0, 0, 0]) };
+        let _ = unsafe { call3(k::__NR_kill, [usize::MAX, signal.number(), 0]) };
     }
 }
 
@@ -173,7 +173,12 @@ pub enum Change {
 
 /// Asks, without waiting, what `pid` did since it was last asked. waitid(2).
 pub fn poll_child(pid: Pid) -> Result<Option<Change>> {
-    Ok(waitid(k::P_PID, pid.number(), k::WEXITED | k::WSTOPPED | k::WCONTINUED)?.map(|(_, change)| change))
+    Ok(waitid(
+        k::P_PID,
+        pid.number(),
+        k::WEXITED | k::WSTOPPED | k::WCONTINUED,
+    )?
+    .map(|(_, change)| change))
 }
 
 /// As [`poll_child`], of any child; for an init that reaps.
@@ -184,8 +189,13 @@ pub fn poll_any_child() -> Result<Option<(Pid, Change)>> {
 fn waitid(kind: u32, pid: u32, options: u32) -> Result<Option<(Pid, Change)>> {
     let mut info = core::mem::MaybeUninit::<k::siginfo_t>::zeroed();
     let options = options | k::WNOHANG;
-    let arguments =
-        [kind as usize, pid as usize, info.as_mut_ptr() as usize, options as usize, 0];
+    let arguments = [
+        kind as usize,
+        pid as usize,
+        info.as_mut_ptr() as usize,
+        options as usize,
+        0,
+    ];
     // SAFETY: the kernel writes one siginfo; no rusage is asked for.
     unsafe { call(k::__NR_waitid, arguments) }?;
     // SAFETY: all of it is integers, zeroed before.
@@ -211,7 +221,7 @@ fn waitid(kind: u32, pid: u32, options: u32) -> Result<Option<(Pid, Change)>> {
 /// prctl(2).
 pub(super) fn prctl(option: u32, value: usize) -> Result<usize> {
     // SAFETY: only called with options whose argument is a number.
-    unsafe { call(k::__NR_prctl, [option as usize, value, 0, 0, 0]) }
+    unsafe { call3(k::__NR_prctl, [option as usize, value, 0]) }
 }
 
 /// PR_SET_PDEATHSIG: SIGKILL when the parent dies. Cleared by a change of credentials.
@@ -228,12 +238,15 @@ pub fn forbid_dump() -> Result<()> {
 pub fn set_name(name: &CStr) {
     // SAFETY: the kernel reads up to 16 bytes or the NUL.
     let _ = unsafe {
-        call(k::__NR_prctl, [p::PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0])
+        call3(
+            k::__NR_prctl,
+            [p::PR_SET_NAME as usize, name.as_ptr() as usize, 0],
+        )
     };
 }
 
 /// sethostname(2).
 pub fn set_host_name(name: &[u8]) -> Result<()> {
     // SAFETY: the kernel reads as many bytes as the slice has.
-    unsafe { call(k::__NR_sethostname, [name.as_ptr() as usize, name.len(), 0, 0, 0]) }.map(drop)
+    unsafe { call3(k::__NR_sethostname, [name.as_ptr() as usize, name.len(), 0]) }.map(drop)
 }

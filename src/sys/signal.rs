@@ -3,7 +3,7 @@
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
-use super::{Errno, Result, call};
+use super::{Errno, Result, call, call3};
 
 /// The kernel's own signal set has 64 bits on every supported processor.
 const SET_SIZE: usize = 8;
@@ -68,7 +68,13 @@ pub fn unblock(signal: Signal) -> Result<SignalSet> {
 
 fn change_blocked(how: u32, set: SignalSet) -> Result<SignalSet> {
     let mut old = SignalSet(0);
-    let arguments = [how as usize, &raw const set.0 as usize, &raw mut old.0 as usize, SET_SIZE, 0];
+    let arguments = [
+        how as usize,
+        &raw const set.0 as usize,
+        &raw mut old.0 as usize,
+        SET_SIZE,
+        0,
+    ];
     // SAFETY: the kernel reads one set and writes one.
     unsafe { call(k::__NR_rt_sigprocmask, arguments) }?;
     Ok(old)
@@ -86,8 +92,13 @@ pub fn set_default(signal: Signal) -> Result<Disposition> {
         sa_mask: empty_mask(),
     };
     let mut old = default;
-    let arguments =
-        [signal.number(), &raw const default as usize, &raw mut old as usize, SET_SIZE, 0];
+    let arguments = [
+        signal.number(),
+        &raw const default as usize,
+        &raw mut old as usize,
+        SET_SIZE,
+        0,
+    ];
     // SAFETY: the kernel reads one sigaction and writes one; NULL is SIG_DFL.
     unsafe { call(k::__NR_rt_sigaction, arguments) }?;
     Ok(Disposition(old))
@@ -95,7 +106,13 @@ pub fn set_default(signal: Signal) -> Result<Disposition> {
 
 /// rt_sigaction(2): back to what [`set_default`] returned.
 pub fn restore(signal: Signal, disposition: &Disposition) -> Result<()> {
-    let arguments = [signal.number(), &raw const disposition.0 as usize, 0, SET_SIZE, 0];
+    let arguments = [
+        signal.number(),
+        &raw const disposition.0 as usize,
+        0,
+        SET_SIZE,
+        0,
+    ];
     // SAFETY: after execve(2) a disposition is default or ignored, so no handler is set here.
     unsafe { call(k::__NR_rt_sigaction, arguments) }.map(drop)
 }
@@ -109,8 +126,17 @@ fn empty_mask() -> k::kernel_sigset_t {
 #[must_use]
 pub fn take_pending(signal: Signal) -> bool {
     let set = SignalSet::only(signal);
-    let zero = k::__kernel_timespec { tv_sec: 0, tv_nsec: 0 };
-    let arguments = [&raw const set.0 as usize, 0, &raw const zero as usize, SET_SIZE, 0];
+    let zero = k::__kernel_timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let arguments = [
+        &raw const set.0 as usize,
+        0,
+        &raw const zero as usize,
+        SET_SIZE,
+        0,
+    ];
     // SAFETY: the kernel reads one set and one time; no siginfo is asked for.
     unsafe { call(k::__NR_rt_sigtimedwait, arguments) }.is_ok()
 }
@@ -132,7 +158,13 @@ impl SignalFd {
     pub fn new() -> Result<SignalFd> {
         let all = SignalSet::ALL;
         let flags = k::O_CLOEXEC | k::O_NONBLOCK;
-        let arguments = [usize::MAX, &raw const all.0 as usize, SET_SIZE, flags as usize, 0];
+        let arguments = [
+            usize::MAX,
+            &raw const all.0 as usize,
+            SET_SIZE,
+            flags as usize,
+            0,
+        ];
         // SAFETY: the kernel reads one set.
         let fd = unsafe { call(k::__NR_signalfd4, arguments) }?;
         Ok(SignalFd(OwnedFd::from_raw(fd)))
@@ -148,16 +180,24 @@ impl SignalFd {
     pub fn next(&self) -> Result<Option<(Signal, Origin)>> {
         // struct signalfd_siginfo: u32 signo, i32 errno, i32 code, u32 pid, ... 128 bytes.
         let mut info = [0u32; 32];
-        let arguments = [self.fd().raw(), info.as_mut_ptr() as usize, size_of_val(&info), 0, 0];
+        let arguments = [
+            self.fd().raw(),
+            info.as_mut_ptr() as usize,
+            size_of_val(&info),
+        ];
         // SAFETY: the kernel writes at most the array's size.
-        match unsafe { call(k::__NR_read, arguments) } {
+        match unsafe { call3(k::__NR_read, arguments) } {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(errno) => return Err(errno),
         }
         let [number, _, code, pid, ..] = info;
         // siginfo's si_code: 0 and below from a process, above from the kernel. sigaction(2).
-        let origin = if code as i32 <= 0 { Origin::Process(pid) } else { Origin::Kernel };
+        let origin = if code as i32 <= 0 {
+            Origin::Process(pid)
+        } else {
+            Origin::Kernel
+        };
         Ok(Signal::new(number).map(|signal| (signal, origin)))
     }
 }

@@ -105,7 +105,10 @@ pub enum Caller {
 /// The program, called by `caller` with the words of `arguments`, in `/`, its input closed.
 pub fn phasebox_as(caller: Caller, arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
-    command.args(arguments).stdin(Stdio::null()).current_dir("/");
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .current_dir("/");
     if caller == Caller::User {
         become_user(&mut command);
     }
@@ -136,7 +139,11 @@ pub fn become_user(command: &mut Command) {
 
 /// Runs to the end, with output; panics where that takes too long.
 pub fn run(mut command: Command) -> Output {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let pid = child.id();
     let (done, waiter) = std::sync::mpsc::channel();
     let watchdog = std::thread::spawn(move || {
@@ -150,7 +157,11 @@ pub fn run(mut command: Command) -> Output {
     });
     let output = child.wait_with_output().unwrap();
     let _ = done.send(());
-    assert!(!watchdog.join().unwrap(), "took too long: {command:?}\n{}", text(&output.stderr));
+    assert!(
+        !watchdog.join().unwrap(),
+        "took too long: {command:?}\n{}",
+        text(&output.stderr)
+    );
     output
 }
 
@@ -162,7 +173,12 @@ pub fn stdout_of(arguments: &[&str]) -> String {
 /// As [`stdout_of`], for any caller.
 pub fn stdout_as(caller: Caller, arguments: &[&str]) -> String {
     let output = run(phasebox_as(caller, arguments));
-    assert!(output.status.success(), "{arguments:?}: {} {}", output.status, text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {} {}",
+        output.status,
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -208,9 +224,16 @@ pub fn sleeper(token: &str) -> String {
 pub fn alive(token: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(arguments) = fs::read(entry.path().join("cmdline")) else { continue };
-        if arguments.split(|byte| *byte == 0).any(|word| word == token.as_bytes()) {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let Ok(arguments) = fs::read(entry.path().join("cmdline")) else {
+            continue;
+        };
+        if arguments
+            .split(|byte| *byte == 0)
+            .any(|word| word == token.as_bytes())
+        {
             found.push(pid);
         }
     }
@@ -234,9 +257,15 @@ pub fn ticks(pid: u32) -> u64 {
 pub fn children(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(status) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        let parent = status.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let Ok(status) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let parent = status
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1));
         if parent == Some(&pid.to_string()) {
             found.push(child);
         }
@@ -246,14 +275,19 @@ pub fn children(pid: u32) -> Vec<u32> {
 
 /// A process's name, as prctl(PR_SET_NAME) or execve set it.
 pub fn name(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }
 
 /// The guard of a stub, as soon as there is one.
 pub fn guard_of(stub: u32) -> u32 {
     let mut guard = None;
     eventually("there is a guard", || {
-        guard = children(stub).into_iter().find(|child| name(*child) == "phasebox-guard");
+        guard = children(stub)
+            .into_iter()
+            .find(|child| name(*child) == "phasebox-guard");
         guard.is_some()
     });
     guard.unwrap()
@@ -277,7 +311,10 @@ pub fn own_group() -> PathBuf {
 /// The directory of a process's group.
 pub fn group_of(pid: u32) -> PathBuf {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+    let path = groups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap();
     cgroup_mount().join(path)
 }
 
@@ -288,7 +325,12 @@ pub fn groups_below(parent: &Path, label: &str) -> Vec<PathBuf> {
         .unwrap()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&prefix))
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with(&prefix)
+        })
         .collect();
     found.sort();
     found
@@ -345,13 +387,20 @@ fn remove_group(path: &Path) -> bool {
 /// Sends a signal; panics where that is not possible.
 pub fn kill(pid: u32, signal: i32) {
     // SAFETY: numbers only.
-    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0, "kill {pid} {signal}");
+    assert_eq!(
+        unsafe { libc::kill(pid as i32, signal) },
+        0,
+        "kill {pid} {signal}"
+    );
 }
 
 /// The one line that a failure is told in, without its newline.
 pub fn one_line(output: &Output) -> String {
     let stderr = text(&output.stderr);
-    assert!(stderr.ends_with('\n') && stderr.matches('\n').count() == 1, "{stderr:?}");
+    assert!(
+        stderr.ends_with('\n') && stderr.matches('\n').count() == 1,
+        "{stderr:?}"
+    );
     stderr.trim_end().to_owned()
 }
 
@@ -380,7 +429,12 @@ pub fn compile(name: &str, source: &str) -> PathBuf {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    compiler.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+    compiler
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(source.as_bytes())
+        .unwrap();
     assert!(compiler.wait().unwrap().success());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path

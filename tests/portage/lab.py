@@ -11,6 +11,7 @@ import http.server
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -70,9 +71,21 @@ def processes_in(directory):
     return found
 
 
-def cgroups():
-    """Every control group of every hierarchy."""
-    return {folder for folder, _, _ in os.walk("/sys/fs/cgroup")}
+def kill_in(directory):
+    """Kill the processes of a directory; whether all are gone."""
+    def gone():
+        found = processes_in(directory)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not found
+    return eventually(gone, 20)
+
+
+def groups_of_lab():
+    """Control groups named after the lab's packages, in every hierarchy."""
+    return [folder for folder, _, _ in os.walk("/sys/fs/cgroup")
+            if re.search(r"lab-\w+:", os.path.basename(folder))]
 
 
 def mounts():
@@ -113,6 +126,8 @@ class Lab:
         self.cache.mkdir(parents=True, exist_ok=True)
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="phasebox-portage-", dir="/var/tmp"))
         stack.callback(shutil.rmtree, self.work)
+        # Nothing is left by then, unless the run breaks off.
+        stack.callback(kill_in, self.work)
         self.work.chmod(0o755)
 
         self.install_packages()
@@ -181,9 +196,13 @@ class Lab:
             sources.mkdir()
             apt = self.work / "apt"
             (apt / "lists/partial").mkdir(parents=True)
-            wanted = call("apt-get", "indextargets",
-                          "--format", "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)",
-                          "Created-By: Packages", "Origin: Debian")
+            targets = ("apt-get", "indextargets",
+                       "--format", "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)",
+                       "Created-By: Packages", "Origin: Debian")
+            wanted = call(*targets)
+            if not wanted:
+                call("apt-get", "update")
+                wanted = call(*targets)
             (apt / "sources.list").write_text("".join(sorted(set(wanted.splitlines(True)))))
             own = ("-o", f"Dir::Etc::SourceList={apt}/sources.list",
                    "-o", "Dir::Etc::SourceParts=/dev/null",
@@ -217,8 +236,9 @@ class Result:
 class Scene:
     """One configuration of Portage, with directories of its own.
 
-    account: "root", "userpriv" (root runs Portage, its user the phases) or
-    "ordinary" (an ordinary user runs Portage, in a prefix).
+    account: "root", "userpriv" (root runs Portage, its user the phases),
+    "ordinary" (an ordinary user runs Portage, in a prefix of their own) or
+    "member" (the same user, put into the group portage, in root's prefix).
     settings: lines for make.conf; None leaves one out.
     """
 
@@ -270,8 +290,9 @@ class Scene:
 
         if account == "ordinary":
             call("chown", "-R", f"{ORDINARY}:{ORDINARY}", self.path)
-        self.uid = {"root": 0, "userpriv": pwd.getpwnam("portage").pw_uid,
-                    "ordinary": pwd.getpwnam(ORDINARY).pw_uid}[account]
+        elif account == "member":
+            call("chown", "-R", f"{ORDINARY}:portage", self.path)
+            call("chown", "-R", "root", self.prefix)
 
     def start(self, *command, environment=(), wrapper=()):
         """Start one of Portage's programs; its output goes to a file in the scene."""
@@ -287,8 +308,9 @@ class Scene:
             **dict(environment),
         }
         who = {}
-        if self.account == "ordinary":
-            who = {"user": self.uid, "group": grp.getgrnam(ORDINARY).gr_gid, "extra_groups": []}
+        if self.account in ("ordinary", "member"):
+            groups = ["portage"] if self.account == "member" else []
+            who = {"user": ORDINARY, "group": ORDINARY, "extra_groups": groups}
         self.output = self.path / f"output-{time.monotonic_ns()}"
         with open(self.output, "wb") as output:
             process = subprocess.Popen(
@@ -326,15 +348,14 @@ class Scene:
 
     def file(self, package, name):
         """A file that Portage keeps for a build, as "temp/build.log"."""
-        category, name_ = package.split("/")
-        found, = (self.builds / category).glob(f"{name_}-*")
-        return (found / name).read_text(errors="replace")
+        category, version = package.split("/")
+        found = list((self.builds / category).glob(f"{version}-*/{name}"))
+        if len(found) != 1:
+            raise AssertionError(f"{package} has {len(found)} of {name}")
+        return found[0].read_text(errors="replace")
 
     def processes(self):
         return processes_in(self.path)
 
     def kill(self):
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return eventually(lambda: not self.processes(), 20)
+        return kill_in(self.path)

@@ -10,17 +10,13 @@ src_configure() { econf --disable-docs; }
 
 src_compile() { emake memcached memcached-debug timedrun; }
 
-start_server() {
-	"${S}"/memcached -l 127.0.0.1 -U 0 -u "$(id -un)" "$@"
-}
-
 # ask PORT COMMAND EXPECTED
 ask() {
-	local answer
-	{ exec {server}<>"/dev/tcp/127.0.0.1/${1}"; } 2>/dev/null || return
-	printf '%b\r\nquit\r\n' "${2}" >&${server}
-	answer=$(tr -d '\r' <&${server})
-	exec {server}>&-
+	local answer socket
+	{ exec {socket}<>"/dev/tcp/127.0.0.1/${1}"; } 2>/dev/null || return
+	printf '%b\r\nquit\r\n' "${2}" >&${socket}
+	answer=$(tr -d '\r' <&${socket})
+	exec {socket}>&-
 	[[ ${answer} == *${3}* ]]
 }
 
@@ -34,8 +30,9 @@ await() {
 
 src_test() {
 	local port=${LAB_SERVER_PORT} pid
+	local server=( "${S}"/memcached -l 127.0.0.1 -U 0 -u "$(id -un)" )
 
-	start_server -p "${port}" &
+	"${server[@]}" -p "${port}" &
 	pid=$!
 	await ask "${port}" version VERSION
 	ask "${port}" 'set key 0 0 5\r\nvalue' STORED || die "cannot store"
@@ -46,7 +43,7 @@ src_test() {
 
 	perl t/udp.t || die "its own test failed"
 
-	start_server -d -p "$(( port + 1 ))"
+	"${server[@]}" -d -p "$(( port + 1 ))"
 	await ask "$(( port + 1 ))" version VERSION
 	ask "$(( port + 1 ))" "set owner 0 0 ${#LAB_OWNER}\r\n${LAB_OWNER}" STORED || die "cannot store"
 	einfo "the second server is left running"

@@ -1,0 +1,660 @@
+//! The control group of a box: where it is made, what it may not escape, that it goes with the box,
+//! and that nobody else's is touched.
+#![allow(missing_docs, unsafe_code)]
+
+#[path = "common/boxes.rs"]
+mod boxes;
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use boxes::Kind::*;
+use boxes::*;
+use common::*;
+
+/// A group's path as /proc/PID/cgroup shows it.
+fn shown(group: &Path) -> String {
+    format!("/{}", group.strip_prefix(cgroup_mount()).unwrap().display())
+}
+
+/// The path in this line of /proc/PID/cgroup's text.
+fn unified(text: &str) -> String {
+    text.lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap()
+        .to_owned()
+}
+
+/// Asserts that `group` is directly below `parent` and called `phasebox:LABEL.` and 19 or 20 digits.
+fn assert_named(group: &str, parent: &str, label: &str) {
+    let rest = group.strip_prefix(&format!("{parent}/phasebox:{label}."));
+    let suffix = rest.unwrap_or_else(|| panic!("{group} is not one of {label} below {parent}"));
+    let digits = suffix.bytes().all(|digit| digit.is_ascii_digit());
+    assert!((19..=20).contains(&suffix.len()) && digits, "{group}");
+}
+
+/// Starts a process in a directory of its own making below the scene's group, as if a box whose
+/// stub and guard are dead had left both.
+fn leave_behind(scene: &Scene, directory: &str) -> PathBuf {
+    let path = scene.group.0.join(directory);
+    fs::create_dir(&path).unwrap();
+    put_sleeper_into(scene, &path);
+    path
+}
+
+/// Gives the sleeper's pid.
+fn put_sleeper_into(scene: &Scene, path: &Path) -> u32 {
+    let mut sleeper = Command::new("sleep");
+    scene.mark(sleeper.arg("100000").stdin(Stdio::null()));
+    let child = sleeper.spawn().unwrap();
+    fs::write(path.join("cgroup.procs"), child.id().to_string()).unwrap();
+    let pid = child.id();
+    // Reaped when it dies, or it would look alive to this test.
+    std::thread::spawn(move || {
+        let mut child = child;
+        let _ = child.wait();
+    });
+    pid
+}
+
+/// The processes directly in a group.
+fn members(group: &Path) -> Vec<u32> {
+    let procs = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    procs.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_group_is_below_the_callers_own_and_called_as_the_command() {
+    needs_root!();
+    for kind in Kind::WITH_GROUP {
+        let scene = Scene::new(kind);
+        let output = run(scene.boxed(&["/bin/cat", "/proc/self/cgroup"]));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_named(
+            &unified(&text(&output.stdout)),
+            &shown(&scene.group.0),
+            "cat",
+        );
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn the_group_is_called_as_asked_with_colons_for_slashes() {
+    needs_root!();
+    let longest = "n".repeat(128);
+    for (name, label) in [
+        ("dev-db/redis-7.2_p1", "dev-db:redis-7.2_p1"),
+        ("A+b:c", "A+b:c"),
+        (longest.as_str(), longest.as_str()),
+    ] {
+        let scene = Scene::new(Group);
+        let option = format!("--cgroup={name}");
+        let output = run(scene.boxed_with(&[&option], &["cat", "/proc/self/cgroup"]));
+        assert_named(
+            &unified(&text(&output.stdout)),
+            &shown(&scene.group.0),
+            label,
+        );
+        scene.assert_nothing_left();
+    }
+}
+
+/// Seen by a tracer, at the end of execve(2): before the command's first instruction.
+#[test]
+fn the_command_is_in_its_group_at_its_first_instruction() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let stub = traced(scene.boxed(&["true"]));
+    let follow = libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
+    // SAFETY: numbers only.
+    unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, stub.0, 0usize, follow as usize) };
+    let mut group_at_start = None;
+    let mut seen = vec![stub.0 as i32];
+    let mut status = libc::SIGTRAP << 8 | 0x7f;
+    let mut pid = stub.0 as i32;
+    loop {
+        if libc::WIFSTOPPED(status) {
+            let event = status >> 16;
+            if event == libc::PTRACE_EVENT_EXEC {
+                let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+                assert_eq!(group_at_start.replace(unified(&group)), None);
+            }
+            let signal = libc::WSTOPSIG(status);
+            // A tracee begins with a stop of its tracer's; other signals are its own.
+            let first = !seen.contains(&pid) && signal == libc::SIGSTOP;
+            let own = event == 0 && signal != libc::SIGTRAP && !first;
+            seen.push(pid);
+            let signal = if own { signal as usize } else { 0 };
+            // SAFETY: numbers only.
+            unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0usize, signal) };
+        } else if pid == stub.0 as i32 {
+            assert_eq!(status, 0);
+            break;
+        }
+        // SAFETY: the kernel writes one int. Only this thread's own tracees are waited for.
+        pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
+        assert!(pid > 0, "{}", std::io::Error::last_os_error());
+    }
+    assert_named(&group_at_start.unwrap(), &shown(&scene.group.0), "true");
+    scene.assert_nothing_left();
+}
+
+/// Starts `command` stopped at its first instruction, traced by this thread.
+fn traced(mut command: Command) -> Traced {
+    // SAFETY: one system call between fork and execve.
+    unsafe {
+        command.pre_exec(
+            || match libc::ptrace(libc::PTRACE_TRACEME, 0, 0usize, 0usize) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
+    // The tracer reaps it.
+    let traced = Traced(command.spawn().unwrap().id());
+    traced.wait();
+    traced
+}
+
+#[test]
+fn the_directory_is_for_its_owner_alone_whatever_the_umask() {
+    needs_root!();
+    for (kind, owner) in [(Group, 0), (Delegated, USER)] {
+        for umask in [0, 0o022, 0o777] {
+            let scene = Scene::new(kind);
+            let mut command = scene.script("echo ready; read x; exit 4");
+            // SAFETY: one system call between fork and execve.
+            unsafe {
+                command.pre_exec(move || {
+                    libc::umask(umask);
+                    Ok(())
+                });
+            }
+            let mut live = Live::ready(command);
+            let directory = fs::metadata(scene.only_group()).unwrap();
+            assert_eq!(directory.permissions().mode() & 0o7777, 0o700);
+            assert_eq!(directory.uid(), owner);
+            assert_eq!(live.end().0.code(), Some(4));
+            scene.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn two_boxes_of_one_name_have_a_group_each() {
+    needs_root!();
+    for kind in [Group, Delegated] {
+        let scene = Scene::new(kind);
+        let script = "sed -n s/^0:://p /proc/self/cgroup; read x";
+        let start = || Live::start(scene.boxed_with(&["--cgroup=same"], &["sh", "-c", script]));
+        let (mut one, mut other) = (start(), start());
+        let groups = [one.line(), other.line()];
+        assert_ne!(groups[0], groups[1]);
+        for group in &groups {
+            assert_named(group, &shown(&scene.group.0), "same");
+        }
+        assert_eq!(scene.groups().len(), 2);
+        one.end();
+        assert_eq!(scene.groups().len(), 1);
+        other.end();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn no_hierarchy_is_mounted_where_others_see_it() {
+    needs_root!();
+    let mounted = |text: &str| text.lines().filter(|line| line.contains("cgroup")).count();
+    let before = mounted(&fs::read_to_string("/proc/self/mounts").unwrap());
+    let scene = Scene::new(Group);
+    let mut live = Live::ready(scene.script("echo ready; grep -c cgroup /proc/mounts; read x"));
+    assert_eq!(live.line(), before.to_string());
+    assert_eq!(
+        mounted(&fs::read_to_string("/proc/self/mounts").unwrap()),
+        before
+    );
+    live.end();
+}
+
+#[test]
+fn a_group_that_the_callers_limits_forbid_is_refused() {
+    needs_root!();
+    for kind in [Group, GroupAndPid] {
+        for limit in ["cgroup.max.descendants", "cgroup.max.depth"] {
+            let scene = Scene::new(kind);
+            fs::write(scene.group.0.join(limit), "0").unwrap();
+            let output = run(scene.script("echo started"));
+            assert_refused(&output, "unable to make a control group: ");
+            assert_refused(
+                &output,
+                "(EAGAIN); raise cgroup.max.descendants or cgroup.max.depth",
+            );
+            scene.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn the_callers_limits_bind_the_command() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    // The box, and one more.
+    fs::write(scene.group.0.join("cgroup.max.descendants"), "2").unwrap();
+    let script = format!(
+        "{} mkdir $g/one || exit 9; mkdir $g/two && exit 8; exit 3",
+        find_own_group()
+    );
+    let output = run(scene.script(&script));
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn the_group_is_made_where_root_says() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let parent = scene.group.0.join("elsewhere");
+    fs::create_dir(&parent).unwrap();
+    for option in [
+        vec![format!("--cgroup-parent={}", parent.display())],
+        vec![
+            "--cgroup-parent".to_owned(),
+            format!("{}/", parent.display()),
+        ],
+    ] {
+        let options: Vec<&str> = option.iter().map(String::as_str).collect();
+        let output = run(scene.boxed_with(&options, &["cat", "/proc/self/cgroup"]));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_named(&unified(&text(&output.stdout)), &shown(&parent), "cat");
+        assert!(groups_below(&parent, "cat").is_empty());
+    }
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_parent_that_is_no_group_is_refused() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let group = scene.group.0.display();
+    let plain = scratch(0);
+    let mut cases = vec![
+        (plain.display().to_string(), "(ENODEV)"),
+        ("/proc".to_owned(), "(ENODEV)"),
+        (format!("{group}/missing"), "(ENOENT)"),
+        (format!("{group}/cgroup.procs"), "(ENOTDIR)"),
+    ];
+    // Of the other version, which looks alike.
+    if Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists() {
+        cases.push(("/sys/fs/cgroup/memory".to_owned(), "(ENODEV)"));
+    }
+    for (parent, reason) in cases {
+        let option = format!("--cgroup-parent={parent}");
+        let output = run(scene.boxed_with(&[&option], &["sh", "-c", "echo started"]));
+        assert_refused(&output, "unable to find the caller's control group: ");
+        assert_refused(&output, reason);
+    }
+    assert_eq!(fs::read_dir(&plain).unwrap().count(), 0);
+    scene.assert_nothing_left();
+}
+
+/// Below a threaded group a process cannot be in a group alone.
+#[test]
+fn a_group_that_cannot_be_joined_is_refused_and_removed() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let parent = scene.group.0.join("threads");
+    fs::create_dir(&parent).unwrap();
+    fs::write(parent.join("cgroup.type"), "threaded").unwrap();
+    let option = format!("--cgroup-parent={}", parent.display());
+    let output = run(scene.boxed_with(&[&option], &["sh", "-c", "echo started"]));
+    assert_refused(&output, "unable to join the control group: ");
+    assert!(groups_below(&parent, "sh").is_empty());
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn groups_that_the_command_made_are_emptied_and_removed() {
+    needs_root!();
+    for kind in Kind::WITH_GROUP {
+        let scene = Scene::new(kind);
+        let script = format!(
+            "{} deep=$g; put() {{ sleep 100000 & echo $! > $1/cgroup.procs || exit 9; }}
+            for i in $(seq 30); do deep=$deep/d; mkdir $deep || exit 9; put $deep; done
+            for i in $(seq 100); do mkdir $g/s$i || exit 9; put $g/s$i; done
+            for i in $(seq 20); do mkdir -p $g/tree/$i/a/b $g/tree/$i/c || exit 9; done
+            put $g/tree/7/a/b; exit 5",
+            find_own_group()
+        );
+        // In a PID namespace the group is found all the same; pids are translated.
+        let output = run(scene.boxed_with(&["--quiet"], &["sh", "-c", &script]));
+        assert_eq!(
+            output.status.code(),
+            Some(5),
+            "{kind:?} {}",
+            text(&output.stderr)
+        );
+        assert_eq!(text(&output.stderr), "");
+        scene.assert_nothing_left();
+    }
+}
+
+/// The name that the program is about to make is seen by a tracer and taken first, by what looks
+/// like another box: alive, since its directory is locked.
+#[test]
+fn a_directory_of_the_same_name_is_never_adopted() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let mut command = scene.boxed(&["cat", "/proc/self/cgroup"]);
+    let output = scratch(0).join("output");
+    command.stdout(fs::File::create(&output).unwrap());
+    let stub = traced(command);
+    let name = loop {
+        stub.next_system_call();
+        let call = fs::read_to_string(format!("/proc/{}/syscall", stub.0)).unwrap();
+        let words: Vec<&str> = call.split(' ').collect();
+        if words[0] == libc::SYS_mkdirat.to_string() {
+            let address = u64::from_str_radix(&words[2][2..], 16).unwrap();
+            break string_at(stub.0, address);
+        }
+    };
+    let taken = leave_behind(&scene, &name);
+    let lock = fs::File::open(&taken).unwrap();
+    lock.lock().unwrap();
+    let pid = stub.0;
+    drop(stub);
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    assert_eq!(
+        unsafe { libc::waitpid(pid as i32, &raw mut status, 0) },
+        pid as i32
+    );
+    assert_eq!(status, 0);
+    let group = unified(&fs::read_to_string(&output).unwrap());
+    assert_named(&group, &shown(&scene.group.0), "cat");
+    assert_ne!(group, shown(&taken));
+    assert_eq!(members(&taken).len(), 1, "the other box's process is alive");
+    assert_eq!(scene.groups(), [taken]);
+}
+
+/// The string at an address of a stopped process.
+fn string_at(pid: u32, address: u64) -> String {
+    use std::os::unix::fs::FileExt;
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut bytes = [0; 256];
+    let read = memory.read_at(&mut bytes, address).unwrap();
+    text(bytes[..read].split(|byte| *byte == 0).next().unwrap())
+}
+
+/// Bug 562964: the group vanished under the killer.
+#[test]
+fn a_group_that_is_gone_already_is_success() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let leave = "echo $$ > ${g%/*}/cgroup.procs && rmdir $g";
+    let script = format!(
+        "{} {leave} || exit 9; echo ready; read x; exit 7",
+        find_own_group()
+    );
+    let mut live = Live::ready(scene.script(&script));
+    assert!(scene.groups().is_empty());
+    let (status, _, errors) = live.end();
+    assert_eq!(status.code(), Some(7));
+    assert_eq!(errors, "");
+    scene.assert_nothing_left();
+}
+
+/// Whatever the last step was: `cgroup.kill` of the caller's own group is remembered by the kernel
+/// and kills what is started with CLONE_INTO_CGROUP from there at once.
+#[test]
+fn a_caller_whose_group_was_killed_once_can_start_a_box() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    fs::write(scene.group.0.join("cgroup.kill"), "1").unwrap();
+    let output = run(scene.script("sleep 100000 & exit 3"));
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_box_whose_processes_all_died_is_removed_by_the_next_start() {
+    needs_root!();
+    for kind in [Group, Delegated] {
+        let scene = Scene::new(kind);
+        let script = "setsid sh -c 'trap \"\" TERM HUP INT; sleep 100000; :' & echo ready; wait";
+        let mut live = Live::ready(scene.script(script));
+        scene.kill_stub_and_guard(&mut live);
+        // Nobody is there to do it.
+        let stale = scene.only_group();
+        assert!(!members(&stale).is_empty());
+        let output = run(scene.boxed_with(&["--cgroup=next"], &["true"]));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn groups_within_a_stale_group_go_with_it() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let stale = leave_behind(&scene, "phasebox:a.9223372036854775815");
+    for below in ["x", "x/y", "x/z", "w"] {
+        fs::create_dir(stale.join(below)).unwrap();
+        put_sleeper_into(&scene, &stale.join(below));
+    }
+    fs::write(stale.join("x/cgroup.freeze"), "1").unwrap();
+    // One without processes, as a power loss in a container leaves it.
+    fs::create_dir(scene.group.0.join("phasebox:.00000000000000ff")).unwrap();
+    assert!(run(scene.boxed(&["true"])).status.success());
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn what_is_only_called_alike_is_left_alone() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let names = [
+        "phasebox.service",
+        "phasebox:x.service",
+        "phasebox:a.922337203685477581",
+        "phasebox:a.922337203685477581x",
+        "phasebox:a.9223372036854775815.x",
+        "phasebox:a-9223372036854775815",
+        "Phasebox:a.9223372036854775815",
+        "xphasebox:a.9223372036854775815",
+        "phasebox",
+    ];
+    let others: Vec<PathBuf> = names
+        .iter()
+        .map(|name| leave_behind(&scene, name))
+        .collect();
+    let stale = leave_behind(&scene, "phasebox:a.9223372036854775815");
+    assert!(run(scene.boxed(&["true"])).status.success());
+    assert!(!stale.exists());
+    for other in others {
+        assert_eq!(members(&other).len(), 1, "{}", other.display());
+    }
+}
+
+#[test]
+fn the_groups_of_other_users_are_left_alone() {
+    needs_root!();
+    let group = "phasebox:a.9223372036854775815";
+    // Root's boxes clear away root's, a user's clear away that user's.
+    for (kind, owner) in [(Group, USER), (Delegated, 0), (Delegated, USER + 1)] {
+        let scene = Scene::new(kind);
+        let other = leave_behind(&scene, group);
+        for file in ["", "cgroup.procs", "cgroup.kill"] {
+            chown(other.join(file), Some(owner), Some(owner)).unwrap();
+        }
+        assert!(run(scene.boxed(&["true"])).status.success());
+        assert_eq!(members(&other).len(), 1, "{kind:?} {owner}");
+    }
+}
+
+#[test]
+fn a_stale_group_does_not_hide_behind_the_limit_that_it_fills() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    leave_behind(&scene, "phasebox:a.9223372036854775815");
+    fs::write(scene.group.0.join("cgroup.max.descendants"), "1").unwrap();
+    let output = run(scene.script("exit 3"));
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    scene.assert_nothing_left();
+}
+
+/// What cannot be killed, since a tracer holds it, is not waited for again and again: after a
+/// SIGKILL of the stub the box is dead in time.
+#[test]
+fn stale_groups_that_cannot_be_emptied_delay_no_guard() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let mut held = Vec::new();
+    for number in 0..24 {
+        let path = scene
+            .group
+            .0
+            .join(format!("phasebox:a.{}", (1u64 << 63) + number));
+        fs::create_dir(&path).unwrap();
+        let pid = put_sleeper_into(&scene, &path);
+        held.push(Traced::seize(pid, libc::PTRACE_O_TRACEEXIT));
+    }
+    // Started beside them, and marked by another scene.
+    let marked = Scene::new(Group);
+    let mut command = marked.script("setsid sleep 100000 & echo ready; wait");
+    scene.group.contain(&mut command);
+    let mut live = Live::ready(command);
+    kill(live.stub(), libc::SIGKILL);
+    live.status();
+    marked.assert_gone_in_time();
+    drop(held);
+    assert!(run(scene.boxed(&["true"])).status.success());
+    scene.assert_nothing_left();
+}
+
+/// Bug 554108: parallel builds of one package killed each other.
+#[test]
+fn of_fifty_boxes_of_one_name_one_is_killed_and_the_others_are_unharmed() {
+    needs_root!();
+    let scene = Scene::new(Group);
+    let script = "setsid sleep 100000 & echo ready; read status; exit $status";
+    let options = ["--quiet", "--cgroup=same"];
+    let start = || Live::ready(scene.boxed_with(&options, &["sh", "-c", script]));
+    let mut boxes: Vec<Live> = (0..50).map(|_| start()).collect();
+    assert_eq!(scene.groups().len(), 50);
+    let killed = boxes.swap_remove(20);
+    kill(killed.stub(), libc::SIGKILL);
+    drop(killed);
+    eventually("the killed box is gone", || scene.groups().len() == 49);
+    // Its guard is not gone before the group; a group whose processes all died at once is, too.
+    let mut stale = boxes.swap_remove(7);
+    scene.kill_stub_and_guard(&mut stale);
+    assert!(run(scene.boxed(&["true"])).status.success());
+    assert_eq!(scene.groups().len(), 48);
+    for group in scene.groups() {
+        assert_eq!(
+            members(&group).len(),
+            2,
+            "the command and its daemon: {}",
+            group.display()
+        );
+    }
+    for (number, live) in boxes.iter_mut().enumerate() {
+        live.say(&number.to_string());
+    }
+    for (number, live) in boxes.iter_mut().enumerate() {
+        let (status, _, errors) = live.end();
+        assert_eq!((status.code(), errors.as_str()), (Some(number as i32), ""));
+    }
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn boxes_that_start_while_others_are_cleared_away_do_not_harm_each_other() {
+    needs_root!();
+    for kind in [Group, Delegated] {
+        let scene = Scene::new(kind);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..8)
+                .map(|worker| {
+                    let scene = &scene;
+                    scope.spawn(move || {
+                        for round in 0..25 {
+                            let status = (worker * 25 + round) % 100;
+                            let script = format!("setsid sleep 100000 & sleep 0.01; exit {status}");
+                            let output =
+                                run(scene.boxed_with(&["--quiet"], &["sh", "-c", &script]));
+                            assert_eq!(output.status.code(), Some(status), "{output:?}");
+                            assert_eq!(text(&output.stderr), "");
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let script = "setsid sleep 100000 & echo ready; wait";
+                    let mut live = Live::ready(scene.script(script));
+                    scene.kill_stub_and_guard(&mut live);
+                }
+            });
+            let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            done.store(true, Ordering::Relaxed);
+            for result in results {
+                result.unwrap();
+            }
+        });
+        assert!(run(scene.boxed(&["true"])).status.success());
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_user_whose_group_is_delegated_has_a_group_and_no_pid_namespace() {
+    needs_root!();
+    let scene = Scene::new(Delegated);
+    let script = "readlink /proc/self/ns/pid; echo $$; sed -n s/^0:://p /proc/self/cgroup; id -u;
+        setsid sleep 100000 & read x; exit 3";
+    let mut live = Live::start(scene.script(script));
+    let host = fs::read_link("/proc/self/ns/pid").unwrap();
+    assert_eq!(live.line(), host.to_str().unwrap());
+    let pid: u32 = live.line().parse().unwrap();
+    assert_eq!(
+        children(live.stub())
+            .iter()
+            .filter(|child| **child == pid)
+            .count(),
+        1
+    );
+    assert_named(&live.line(), &shown(&scene.group.0), "sh");
+    assert_eq!(live.line(), USER.to_string());
+    assert!(members(&scene.only_group()).contains(&pid));
+    assert_eq!(live.end().0.code(), Some(3));
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_user_whose_group_is_not_wholly_delegated_has_a_pid_namespace() {
+    needs_root!();
+    for delegated in [&[][..], &[""][..], &["cgroup.procs"][..]] {
+        let scene = Scene::new(Rootless);
+        for file in delegated {
+            chown(scene.group.0.join(file), Some(USER), Some(USER)).unwrap();
+        }
+        let script = "readlink /proc/self/ns/pid; sed -n s/^0:://p /proc/self/cgroup;
+            setsid sleep 100000 & read x; exit 3";
+        let mut live = Live::start(scene.script(script));
+        let host = fs::read_link("/proc/self/ns/pid").unwrap();
+        assert_ne!(live.line(), host.to_str().unwrap());
+        assert_eq!(live.line(), shown(&scene.group.0));
+        assert!(scene.groups().is_empty());
+        assert_eq!(live.end().0.code(), Some(3));
+        scene.assert_nothing_left();
+    }
+}
