@@ -11,23 +11,21 @@ use crate::sys::errno::nth_line;
 /// What `--help` prints.
 pub const HELP: &str = "\
 Usage: phasebox [OPTION]... [--] COMMAND [ARG]...
-Run COMMAND in a box, without privileges, and kill what it leaves behind.
+Run COMMAND in a box and kill what it leaves behind.
 
   -n, --net              a network with loopback only
   -i, --ipc              System V and POSIX IPC of its own
-  -c, --cgroup[=NAME]    a control group, emptied when COMMAND ends
+  -c, --cgroup[=NAME]    a control group, emptied at the end
   -p, --pid              a PID namespace with an init
   -m, --mount            a mount namespace
       --features LIST --phase PHASE [--properties LIST] [--restrict LIST]
-                         what Portage's FEATURES ask for in a phase
-      --best-effort      go on without what cannot be had, and say so
+                         as Portage's FEATURES in a phase
+      --best-effort      go on without what cannot be had
       --quiet            do not name what was killed
       --help, --version
 
 For root: --user UID --group GID --groups GID,... --umask OCTAL
           --cgroup-parent DIR
-
-Exit status: COMMAND's; 125 phasebox failed, 126 not executable, 127 not found.
 ";
 
 /// What `--version` prints.
@@ -209,16 +207,16 @@ macro_rules! reasons {
 
 reasons! {
     NoSuchOption EINVAL "no such option",
-    NoValueTaken EINVAL "the option takes no value",
+    NoValueTaken EINVAL "takes no value",
     ValueMissing EINVAL "the value is missing",
-    NoCommand EINVAL "there is no command to run",
+    NoCommand EINVAL "no command to run",
     NoSuchPhase EINVAL "no such ebuild phase",
     NotTogether EINVAL "--features and --phase go together, other lists with them",
-    NameTooLong ENAMETOOLONG "a group's name has at most 128 characters",
-    BadName EINVAL "a group's name is of A-Z a-z 0-9 . _ + : - / and begins with no dot",
-    BadUmask EINVAL "a umask is an octal number",
-    UmaskRange ERANGE "a umask is at most 0777",
-    OnlyRoot EPERM "only root may use the option",
+    NameTooLong ENAMETOOLONG "a group's name is at most 128 long",
+    BadName EINVAL "a group's name is of A-Z a-z 0-9 . _ + : - /, no dot first",
+    BadUmask EINVAL "no octal number",
+    UmaskRange ERANGE "above 0777",
+    OnlyRoot EPERM "only for root",
     NoSuchUser ENOENT "not in /etc/passwd",
     NoSuchGroup ENOENT "not in /etc/group",
     NoPrimaryGroup ENOENT "not in /etc/passwd: add --group",

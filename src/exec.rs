@@ -1,10 +1,12 @@
 //! Finding and executing COMMAND, as execvp(3) does.
 #![forbid(unsafe_code)]
 
+use core::ffi::CStr;
+
 use crate::creds::Dropped;
 use crate::plan::Command;
 use crate::sys::path::Path;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, fs, process};
 
 /// Where commands are looked for when the environment has no PATH, as in execvp(3).
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -22,7 +24,7 @@ pub fn execute(command: Command, _: &Dropped) -> Errno {
         reason = "the library's search is larger by a quarter of a kilobyte"
     )]
     if name.to_bytes().iter().any(|byte| *byte == b'/') {
-        return process::execute(name, command.argv, command.envp);
+        return execute_file(name, command);
     }
     let path = variable(command, b"PATH=").unwrap_or(DEFAULT_PATH);
     let mut result = Errno::ENOENT;
@@ -36,7 +38,7 @@ pub fn execute(command: Command, _: &Dropped) -> Errno {
         if !pushed {
             continue;
         }
-        match process::execute(file.as_cstr(), command.argv, command.envp) {
+        match execute_file(file.as_cstr(), command) {
             Errno::ENOENT | Errno::ENOTDIR => {}
             // One that may not be executed is remembered, in case that no other is found.
             Errno::EACCES => result = Errno::EACCES,
@@ -44,6 +46,14 @@ pub fn execute(command: Command, _: &Dropped) -> Errno {
         }
     }
     result
+}
+
+fn execute_file(file: &CStr, command: Command) -> Errno {
+    match process::execute(file, command.argv, command.envp) {
+        // The file is there: execve(2) means what it names in its first line, or its loader.
+        Errno::ENOENT if fs::exists(file) => Errno::ELIBACC,
+        errno => errno,
+    }
 }
 
 fn variable(command: Command, prefix: &[u8]) -> Option<&'static [u8]> {

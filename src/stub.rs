@@ -20,6 +20,9 @@ use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::signal::{self, Origin, Signal, SignalFd, SignalSet};
 use crate::sys::{Errno, fs, netdev};
 
+/// How long the end of a box may take: what its guard takes at most, and a little more.
+const TIME_TO_END: Milliseconds = cgroup::TIME_TO_DIE + 1000;
+
 /// Runs the plan's command in its box, and ends as it ended.
 pub fn run(plan: &Plan) -> ! {
     match &mut start(plan) {
@@ -210,7 +213,7 @@ impl Running {
         if let Some(pid) = self.command.take() {
             let _ = process::send(pid, Signal::SIGKILL);
         }
-        let _ = self.end_guard().or_else(|_| self.destroy_group());
+        let _ = self.remove_group(poll::now() + TIME_TO_END);
     }
 
     /// Waits for the command's end, passing on signals, stops and continuations; then empties the
@@ -275,8 +278,9 @@ impl Running {
                             .as_ref()
                             .is_some_and(|group| group.contains(sender))
                 });
-                // SIGPIPE for a write of this process's own looks as if sent by itself.
-                !from_box && sender != process::this()
+                // A write of this process's own to a closed pipe looks as if sent by itself.
+                let own = signal == Signal::SIGPIPE && sender == process::this();
+                !from_box && !own
             }
             Origin::Kernel => match signal {
                 Signal::SIGHUP | Signal::SIGCONT => process::leads_session(),
@@ -344,8 +348,9 @@ impl Running {
                 group.collect(&mut left, self.command);
             }
         }
-        self.end_init();
-        let removed = self.end_guard().or_else(|_| self.destroy_group());
+        let end = poll::now() + TIME_TO_END;
+        self.end_init(end);
+        let removed = self.remove_group(end);
         if left.count() > 0 {
             diag::leftovers(&left);
         }
@@ -360,45 +365,43 @@ impl Running {
         }
     }
 
-    /// Lets an init end, and with it, by the kernel's hand, everything in its namespace.
-    fn end_init(&mut self) {
+    /// Ends the init, and with it, by the kernel's hand, everything in its namespace.
+    fn end_init(&mut self, end: Milliseconds) {
         let (true, Some(pid)) = (self.has_init, self.command) else {
             return;
         };
-        // It waits for the end of the link. Where the box is frozen or the init was stopped, it
-        // does not see it.
+        // By SIGKILL: where it was stopped it would not see that the link is closed.
         let _ = process::send(pid, Signal::SIGKILL);
-        if self.wait_for(pid, cgroup::TIME_TO_DIE).is_some() {
+        if self.wait_for(pid, end).is_some() {
             self.command = None;
-        } else {
-            let failure = Failure::new(Step::EmptyGroup, Errno::EBUSY);
-            diag::failure(failure);
+        } else if self.group.is_none() {
+            diag::failure(Failure::new(Step::EmptyGroup, Errno::EBUSY));
         }
     }
 
-    /// Has the guard empty and remove the group.
-    fn end_guard(&mut self) -> Result<(), Errno> {
-        let Some(guard) = self.guard.take() else {
-            return Err(Errno::ESRCH);
-        };
-        // Its end of the socket closes with this.
-        let pid = guard.release();
-        // The guard's own time, and some to get there.
-        self.wait_for(pid, cgroup::TIME_TO_DIE + 2000)
-            .and_then(guard::verdict)
-            .unwrap_or(Err(Errno::ESRCH))
+    /// Has the guard empty and remove the group; does it itself where the guard has died.
+    fn remove_group(&mut self, end: Milliseconds) -> Result<(), Errno> {
+        if let Some(guard) = self.guard.take() {
+            // Its end of the socket closes with this.
+            let pid = guard.release();
+            match self.wait_for(pid, end) {
+                // It goes on trying when this process has ended.
+                None => return Err(Errno::EBUSY),
+                Some(change) => {
+                    if let Some(removed) = guard::verdict(change) {
+                        return removed;
+                    }
+                }
+            }
+        }
+        match &self.group {
+            Some(group) => group.destroy(cgroup::TIME_TO_DIE),
+            None => Ok(()),
+        }
     }
 
-    /// What the guard does, where there is none any more.
-    fn destroy_group(&self) -> Result<(), Errno> {
-        self.group
-            .as_ref()
-            .map_or(Ok(()), |group| group.destroy(cgroup::TIME_TO_DIE))
-    }
-
-    /// Waits, at most `time`, for the end of a child.
-    fn wait_for(&self, pid: Pid, time: Milliseconds) -> Option<Change> {
-        let end = poll::now() + time;
+    /// Waits for the end of a child, until `end`.
+    fn wait_for(&self, pid: Pid, end: Milliseconds) -> Option<Change> {
         loop {
             match process::poll_child(pid) {
                 Ok(Some(change @ Change::Ended(_))) => return Some(change),

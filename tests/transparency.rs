@@ -281,6 +281,8 @@ fn no_environment_variable_changes_what_the_program_does() {
                 .chars()
                 .filter(|c| !c.is_ascii_digit())
                 .collect();
+            // The shell's child is called so until it has executed the sleep.
+            let without_pids = without_pids.replace("leftover: sh ", "leftover: sleep ");
             (output.status, output.stdout, without_pids)
         };
         let plain = outcome(phasebox(arguments), false);
@@ -366,7 +368,7 @@ impl Sources {
             .open(place.join("file"))
             .unwrap();
         let null = fs::File::open("/dev/null").unwrap();
-        let (pipe, other_end) = std::io::pipe().unwrap();
+        let (pipe, other_end) = pipe();
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         // SAFETY: returns a new descriptor.
         let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC)) };
@@ -377,8 +379,8 @@ impl Sources {
             path.into(),
             append.into(),
             null.into(),
-            pipe.into(),
-            other_end.into(),
+            pipe,
+            other_end,
             socket.into(),
             event,
         ];
@@ -486,10 +488,21 @@ fn a_message_does_not_land_in_a_file_that_took_the_place_of_closed_standard_erro
     assert_eq!(content, "0123456789");
 }
 
+/// The end to read and the end to write.
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut ends = [0; 2];
+    // SAFETY: writes two descriptors, which nobody else owns.
+    unsafe {
+        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+    }
+}
+
 /// A box whose command runs until it is let go.
 struct Held {
     child: Child,
-    stdout: BufReader<std::process::ChildStdout>,
+    // Held open: what the command writes there later must not fail.
+    _stdout: BufReader<std::process::ChildStdout>,
 }
 
 impl Held {
@@ -509,7 +522,10 @@ impl Held {
                 "{mode:?}: it ended"
             );
         }
-        Held { child, stdout }
+        Held {
+            child,
+            _stdout: stdout,
+        }
     }
 
     /// The processes that wait, by what they are.
@@ -914,10 +930,10 @@ fn resource_limits_reach_the_command() {
         "limit 4 0 0",
     ];
     compare_and_find(&lines, |command| {
-        limit(command, libc::RLIMIT_CPU as u32, 1000, 1001);
-        limit(command, libc::RLIMIT_FSIZE as u32, 100_000, 200_000);
-        limit(command, libc::RLIMIT_NOFILE as u32, 40, 64);
-        limit(command, libc::RLIMIT_CORE as u32, 0, 0);
+        limit(command, libc::RLIMIT_CPU, 1000, 1001);
+        limit(command, libc::RLIMIT_FSIZE, 100_000, 200_000);
+        limit(command, libc::RLIMIT_NOFILE, 40, 64);
+        limit(command, libc::RLIMIT_CORE, 0, 0);
     });
 }
 
@@ -926,10 +942,10 @@ fn tight_limits_are_no_obstacle() {
     needs_root!();
     let limits: [(u32, u64); 4] = [
         // Nothing is written to a file that counts, and no signal of it would kill.
-        (libc::RLIMIT_FSIZE as u32, 0),
-        (libc::RLIMIT_STACK as u32, 64 * 1024),
-        (libc::RLIMIT_SIGPENDING as u32, 0),
-        (libc::RLIMIT_MEMLOCK as u32, 0),
+        (libc::RLIMIT_FSIZE, 0),
+        (libc::RLIMIT_STACK, 64 * 1024),
+        (libc::RLIMIT_SIGPENDING, 0),
+        (libc::RLIMIT_MEMLOCK, 0),
     ];
     for (resource, value) in limits {
         for mode in MODES {

@@ -51,6 +51,7 @@ errnos! {
     EUSERS "too many users",
     EOPNOTSUPP "not supported",
     EAFNOSUPPORT "address family not supported",
+    ELIBACC "its interpreter is missing",
     EADDRNOTAVAIL "address not available",
     ENETDOWN "network is down",
 }

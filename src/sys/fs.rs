@@ -28,7 +28,17 @@ pub fn remove_directory(directory: Fd, name: &CStr) -> Result<()> {
 /// faccessat(2): whether the real uid may write.
 #[must_use]
 pub fn may_write(directory: Fd, name: &CStr) -> bool {
-    let arguments = [directory.raw(), name.as_ptr() as usize, k::W_OK as usize];
+    access(directory, name, k::W_OK)
+}
+
+/// faccessat(2): whether there is such a file.
+#[must_use]
+pub fn exists(path: &CStr) -> bool {
+    access(Fd::CWD, path, k::F_OK)
+}
+
+fn access(directory: Fd, name: &CStr, mode: u32) -> bool {
+    let arguments = [directory.raw(), name.as_ptr() as usize, mode as usize];
     // SAFETY: a NUL-ended path that lives across the call.
     unsafe { call3(k::__NR_faccessat, arguments) }.is_ok()
 }

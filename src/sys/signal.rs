@@ -20,7 +20,7 @@ macro_rules! signals {
 }
 
 impl Signal {
-    signals! { SIGALRM SIGCHLD SIGCONT SIGHUP SIGIO SIGPROF SIGSTOP SIGURG SIGVTALRM SIGKILL }
+    signals! { SIGALRM SIGCHLD SIGCONT SIGHUP SIGIO SIGPIPE SIGPROF SIGSTOP SIGURG SIGVTALRM SIGKILL }
 
     /// A number that the kernel gave.
     #[must_use]

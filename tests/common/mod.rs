@@ -68,7 +68,16 @@ pub fn file(name: &str, content: &[u8], mode: u32) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let path = directory().join(format!("{number}-{name}"));
-    fs::write(&path, content).unwrap();
+    // By another process: a descriptor of this one, open to write, could be inherited by a child
+    // that another test forks meanwhile, and then the file cannot be executed (ETXTBSY).
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$0\""])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(writer.wait().unwrap().success());
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     path
 }
@@ -89,7 +98,10 @@ pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let path = directory().join("phasebox");
-        fs::copy(env!("CARGO_BIN_EXE_phasebox"), &path).unwrap();
+        // By another process, as in `file`.
+        let mut copy = Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_phasebox")).arg(&path);
+        assert!(copy.status().unwrap().success());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     })
