@@ -14,7 +14,7 @@ const LOOPBACK_INDEX: i32 = 1;
 /// Sets the loopback interface up, with everything that a test suite expects of a network.
 ///
 /// The witness shows that this is a new network, not the host's.
-pub fn configure(_: &NewNet, gids: Gids) -> Result<(), Failure> {
+pub fn configure(_: &NewNet, gid: u32) -> Result<(), Failure> {
     let ipv4 = Control::ipv4().at(Step::LoopbackUp)?;
     // The kernel adds 127.0.0.1/8 and ::1/128 by itself.
     ipv4.set_up(c"lo").at(Step::LoopbackUp)?;
@@ -33,7 +33,7 @@ pub fn configure(_: &NewNet, gids: Gids) -> Result<(), Failure> {
     ipv4.add_route(c"lo", [255, 255, 255, 255], [255, 255, 255, 255])
         .at(Step::LoopbackRoute)?;
 
-    allow_ping(gids).at(Step::Ping)?;
+    allow_ping(gid).at(Step::Ping)?;
 
     // A host name that is not in /etc/hosts broke test suites.
     process::set_host_name(b"localhost").at(Step::HostName)
@@ -56,29 +56,22 @@ fn add_ipv6_address() -> Result<(), Errno> {
     }
 }
 
-/// The group ids that exist in this user namespace.
-#[derive(Clone, Copy)]
-pub enum Gids {
-    /// All of them.
-    All,
-    /// Only one is mapped.
-    Only(u32),
-}
-
 /// ICMP echo sockets for every group. icmp(7); a new network namespace allows none.
-fn allow_ping(gids: Gids) -> Result<(), Errno> {
-    let (first, last) = match gids {
-        // GID_T_MAX of Linux net/ipv4/ping.c.
-        Gids::All => (0, i32::MAX as u32),
-        Gids::Only(gid) => (gid, gid),
-    };
-    let mut range = Text::<32>::new();
-    range.push_number(u64::from(first))?;
-    range.push(b" ")?;
-    range.push_number(u64::from(last))?;
-    match fd::write_file(c"/proc/sys/net/ipv4/ping_group_range", range.as_bytes()) {
+fn allow_ping(gid: u32) -> Result<(), Errno> {
+    // GID_T_MAX of Linux net/ipv4/ping.c.
+    match set_ping_range(0, i32::MAX as u32) {
+        // In a user namespace only what is mapped there is a group.
+        Err(Errno::EINVAL) => set_ping_range(gid, gid),
         // No /proc, or one that containers keep read-only.
         Err(Errno::ENOENT | Errno::EROFS) => Ok(()),
         result => result,
     }
+}
+
+fn set_ping_range(first: u32, last: u32) -> Result<(), Errno> {
+    let mut range = Text::<32>::new();
+    range.push_number(u64::from(first))?;
+    range.push(b" ")?;
+    range.push_number(u64::from(last))?;
+    fd::write_file(c"/proc/sys/net/ipv4/ping_group_range", range.as_bytes())
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::diag;
-use crate::net::{self, Gids};
+use crate::net;
 use crate::plan::Plan;
 use crate::policy::Isolation;
 use crate::step::{At, Failure, Step};
@@ -54,12 +54,7 @@ pub fn isolate(plan: &Plan, is_init: bool) -> Result<(), Failure> {
     let host_net = open_host_net(plan);
     wanted = unshare(plan, wanted)?;
     if wanted.has(Isolation::NET) {
-        let gids = if plan.needs_user_namespace() {
-            Gids::Only(plan.caller.gid)
-        } else {
-            Gids::All
-        };
-        if let Err(failure) = net::configure(&NewNet(()), gids) {
+        if let Err(failure) = net::configure(&NewNet(()), plan.caller.gid) {
             give_up_net(plan, failure, host_net)?;
         }
     }

@@ -246,10 +246,11 @@ impl Running {
                 }
             }
             if told && self.has_init {
-                match Report::receive(self.link.fd())? {
-                    Some(Report::Ended(ending)) => return Ok(ending),
-                    Some(Report::Stopped(signal)) => self.suspend(signal),
-                    None => {}
+                match Report::receive(self.link.fd()) {
+                    Ok(Some(Report::Ended(ending))) => return Ok(ending),
+                    Ok(Some(Report::Stopped(signal))) => self.suspend(signal),
+                    // The init ended before it came to anything: its own end is the answer.
+                    Ok(None) | Err(_) => {}
                 }
             }
             match process::poll_child(command)? {
