@@ -258,7 +258,12 @@ impl Running {
                     self.command = None;
                     return Ok(ending);
                 }
-                Some(Change::Stopped(signal)) if !self.has_init => self.suspend(signal),
+                // A stopped init reaps nothing and tells nothing. The command may have done that
+                // to it: root's by ptrace(2), a user's never.
+                Some(Change::Stopped(_)) if self.has_init => {
+                    let _ = process::send(command, Signal::SIGCONT);
+                }
+                Some(Change::Stopped(signal)) => self.suspend(signal),
                 _ => {}
             }
         }

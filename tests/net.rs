@@ -7,9 +7,11 @@ mod common;
 mod isolation;
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -257,7 +259,7 @@ fn a_socket_in_the_file_system_can_be_reached() {
     needs_root!();
     let path = scratch(USER).join("socket");
     let _listener = UnixListener::bind(&path).unwrap();
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     assert_answer(&["unix", word(&path)], "connected\n");
 }
 
@@ -285,38 +287,30 @@ fn boxes_and_the_host_have_the_same_port_without_meeting() {
 #[test]
 fn a_server_in_the_box_cannot_be_reached_from_the_host() {
     needs_root!();
-    // Bound, not listening: nobody else takes the port, and to connect there is refused.
-    let holder = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = SocketAddr::from((Ipv4Addr::new(127, 64, 101, 1), 0));
-    let reserved = reserve(address);
-    drop(holder);
-    let port = reserved.1.port().to_string();
+    // Nobody else takes the port, and to connect there is refused.
+    let reserved = reserve();
+    let address = reserved.1;
+    let port = address.port().to_string();
     for way in WAYS {
         let mut server = Held::start(way.command(&[probe(), "serve", &port, "inside"]));
         assert_eq!(server.next(""), "inside");
-        let refused = TcpStream::connect(reserved.1).unwrap_err();
-        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, reserved.1.port()));
-        assert!(refused.is_err(), "{way:?}");
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{way:?}");
     }
 }
 
-/// A socket that is bound, on every address, and does not listen; and how to reach it.
-fn reserve(address: SocketAddr) -> (std::os::fd::OwnedFd, SocketAddr) {
-    use std::os::fd::FromRawFd;
-    let SocketAddr::V4(v4) = address else {
-        panic!("IPv4 only");
-    };
+/// A socket that is bound on the loopback and does not listen; and its address.
+fn reserve() -> (OwnedFd, SocketAddr) {
     // SAFETY: numbers only.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
     assert!(fd >= 0);
     // SAFETY: just opened, owned by nobody else.
-    let owned = unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) };
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut name = libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
         sin_port: 0,
         sin_addr: libc::in_addr {
-            s_addr: libc::INADDR_ANY,
+            s_addr: u32::to_be(libc::INADDR_LOOPBACK),
         },
         sin_zero: [0; 8],
     };
@@ -331,7 +325,10 @@ fn reserve(address: SocketAddr) -> (std::os::fd::OwnedFd, SocketAddr) {
         unsafe { libc::getsockname(fd, (&raw mut name).cast(), &raw mut length) },
         0
     );
-    (owned, (*v4.ip(), u16::from_be(name.sin_port)).into())
+    (
+        owned,
+        (Ipv4Addr::LOCALHOST, u16::from_be(name.sin_port)).into(),
+    )
 }
 
 /// What could be seen of the host's network and name if a box had changed it.
@@ -540,6 +537,6 @@ fn a_socket_that_was_handed_over_stays_what_it_was() {
     let (accepted, _) = listener.accept().unwrap();
     client.write_all(b"word\n").unwrap();
     let mut command = phasebox(&["-n", "head", "-n", "1"]);
-    command.stdin(std::os::fd::OwnedFd::from(accepted));
+    command.stdin(OwnedFd::from(accepted));
     assert_eq!(ask(command), "word\n");
 }

@@ -106,6 +106,8 @@ fn the_calls_of_a_plain_box_are_those_of_the_readme_in_that_order() {
             made.remove(first - 1);
         }
         made.retain(|call| !LEFT_OUT.contains(&call.as_str()));
+        // One call for each gap between those that are kept, wherever the caller's own lie.
+        made.dedup_by(|next, before| next == before && next == "close_range");
         let listed: Vec<String> = documented()
             .into_iter()
             .filter(|(process, _)| process == name)
