@@ -541,6 +541,9 @@ fn when_the_init_is_killed_all_die() {
                 .find(|child| name(*child) == "phasebox-init");
             let init = init.unwrap();
             if stopped {
+                // The stub would have it go on.
+                kill(stub, libc::SIGSTOP);
+                eventually("the stub is stopped", || state(stub) == Some('T'));
                 kill(init, libc::SIGSTOP);
                 eventually("the init is stopped", || state(init) == Some('T'));
                 kill(stub, libc::SIGKILL);
