@@ -7,8 +7,8 @@
 
 use core::ffi::CStr;
 
-use crate::diag::Processes;
-use crate::sys::fd::{self, Fd, Mode, OwnedFd};
+use crate::diag::{self, Processes};
+use crate::sys::fd::{self, Fd, Lock, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
 use crate::sys::path::{Name, Path};
 use crate::sys::poll::{self, Event, Milliseconds};
@@ -25,6 +25,15 @@ const SUFFIX_DIGITS: usize = 19;
 
 /// How long a killed group may take to empty.
 pub const TIME_TO_DIE: Milliseconds = 10_000;
+
+/// Which leftovers are named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Naming {
+    /// None.
+    Quiet,
+    /// All but one process of the program's own: the init, where there is one.
+    AllBut(Option<Pid>),
+}
 
 /// How long a start waits for what it clears away of others.
 const TIME_FOR_STALE: Milliseconds = 300;
@@ -124,35 +133,77 @@ pub fn is_delegated(group: Fd) -> bool {
     fs::may_write(group, c".") && fs::may_write(group, c"cgroup.procs")
 }
 
+/// The nearest group, from `group` upwards, in which the caller can change nothing: neither move
+/// processes nor kill, freeze or make groups. Whether that is another one.
+///
+/// # Errors
+/// ENODEV where there is none in the hierarchy as far as it can be seen.
+pub fn beyond_reach(mut group: OwnedFd) -> Result<(OwnedFd, bool)> {
+    let own = [
+        c".",
+        c"cgroup.procs",
+        c"cgroup.threads",
+        c"cgroup.kill",
+        c"cgroup.freeze",
+    ];
+    // As deep as a path can be; the root of a mount that nobody sees is its own parent.
+    for depth in 0..2048 {
+        if !own.iter().any(|file| fs::may_write(group.fd(), file)) {
+            return Ok((group, depth > 0));
+        }
+        group = open_cgroup2(group.fd(), c"..")?;
+    }
+    Err(Errno::ENODEV)
+}
+
+/// Moves this process to a group for guards below `parent`, made where it is missing. It stays:
+/// the last process in a group cannot remove it.
+///
+/// A group with processes of its own may have none below it with controllers, so that `parent`
+/// itself is not the place.
+pub fn join_guards(parent: Fd) -> Result<()> {
+    match fs::make_directory(parent, c"phasebox:guards") {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        result => result?,
+    }
+    let procs = fd::openat(parent, c"phasebox:guards/cgroup.procs", Mode::Write)?;
+    fd::write(procs.fd(), b"0").map(drop)
+}
+
+/// Moves this process to the group that a guard made. Not by clone3(2) with CLONE_INTO_CGROUP:
+/// there a child is killed at once where anyone ever wrote cgroup.kill in its parent's group
+/// (Linux 6.18).
+pub fn join(parent: Fd, label: &[u8], seed: u64) -> Result<()> {
+    let mut path = directory_name(label, seed)?;
+    path.push(b"/cgroup.procs")?;
+    let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?;
+    fd::write(procs.fd(), b"0").map(drop)
+}
+
 impl Cgroup {
-    /// Makes a new group below `parent` and locks it. `random` makes its name new.
+    /// Makes a new group below `parent` and locks it; tells the seed that its name was made of.
     ///
     /// # Errors
     /// What mkdir(2) says: EACCES, EROFS, EAGAIN for a limit of the groups above.
-    pub fn create(parent: OwnedFd, label: &[u8], random: [u8; 16]) -> Result<Cgroup> {
+    pub fn create(parent: Fd, label: &[u8], mut seed: u64) -> Result<(Cgroup, u64)> {
         let mut cleared = false;
-        let mut seed = u64::from_ne_bytes(*random.first_chunk().ok_or(Errno::EINVAL)?);
         loop {
-            let name = directory_name(label, seed)?;
             // A name that is taken belongs to somebody else, whatever is in it.
-            // The caller's umask may have no place for its owner's bits.
-            let umask = fs::set_umask(0o077);
-            let made = fs::make_directory(parent.fd(), name.as_cstr());
-            fs::set_umask(umask);
-            match made {
-                Ok(()) => match Cgroup::open(parent.fd(), &name) {
+            let name = directory_name(label, seed)?;
+            match fs::make_directory(parent, name.as_cstr()) {
+                Ok(()) => match Cgroup::open_locked(parent, name.clone(), Lock::Shared) {
                     // Between mkdir and flock another start took it for one that nobody cleans up.
                     Err(Errno::EAGAIN | Errno::ENOENT | Errno::ENODEV) => {}
                     Err(errno) => {
-                        let _ = fs::remove_directory(parent.fd(), name.as_cstr());
+                        let _ = fs::remove_directory(parent, name.as_cstr());
                         return Err(errno);
                     }
-                    opened => return opened,
+                    Ok(group) => return Ok((group, seed)),
                 },
                 Err(Errno::EEXIST) => {}
                 // A limit on groups: it may be filled by some that nobody needs.
                 Err(Errno::EAGAIN) if !cleared => {
-                    remove_stale(parent.fd());
+                    remove_stale(parent);
                     cleared = true;
                 }
                 Err(errno) => return Err(errno),
@@ -161,18 +212,20 @@ impl Cgroup {
         }
     }
 
-    /// Opens and locks a box's group. EAGAIN where another process holds the lock; ENOENT or ENODEV
-    /// where the group is gone.
-    fn open(parent: Fd, name: &Name) -> Result<Cgroup> {
+    /// Opens the group that a guard made, and shares its lock.
+    pub fn open(parent: Fd, label: &[u8], seed: u64) -> Result<Cgroup> {
+        Cgroup::open_locked(parent, directory_name(label, seed)?, Lock::Shared)
+    }
+
+    /// Opens and locks a box's group. EAGAIN where another process's lock is in the way; ENOENT or
+    /// ENODEV where the group is gone.
+    fn open_locked(parent: Fd, name: Name, lock: Lock) -> Result<Cgroup> {
         let directory = fd::openat(parent, name.as_cstr(), Mode::Directory)?;
         // Under the lock: what can be opened then belongs to a group that is still there.
-        fd::lock(directory.fd())?;
+        fd::lock(directory.fd(), lock)?;
         let open = |file, mode| fd::openat(directory.fd(), file, mode).map(OwnedFd::keep);
-        let (parent, name) = (
-            fd::openat(parent, c".", Mode::Directory)?.keep(),
-            name.clone(),
-        );
-        let procs = open(c"cgroup.procs", Mode::ReadWrite)?;
+        let parent = fd::openat(parent, c".", Mode::Directory)?.keep();
+        let procs = open(c"cgroup.procs", Mode::Read)?;
         let events = open(c"cgroup.events", Mode::Read)?;
         let kill = open(c"cgroup.kill", Mode::Write)?;
         let freeze = open(c"cgroup.freeze", Mode::Write)?;
@@ -200,14 +253,8 @@ impl Cgroup {
         ]
     }
 
-    /// Moves this process into the group. Not by clone3(2) with CLONE_INTO_CGROUP: there a child
-    /// is killed at once where anyone ever wrote cgroup.kill in its parent's group (Linux 6.18).
-    pub fn join(&self) -> Result<()> {
-        fd::write(self.procs, b"0").map(drop)
-    }
-
     /// Whether anything lives in it or below.
-    pub fn is_populated(&self) -> Result<bool> {
+    fn is_populated(&self) -> Result<bool> {
         has_event(self.events, b"populated 1")
     }
 
@@ -235,10 +282,29 @@ impl Cgroup {
         fd::write(self.freeze, b"0").map(drop)
     }
 
-    /// Adds every process in the group and below to `found`, but for one.
-    pub fn collect(&self, found: &mut Processes, except: Option<Pid>) {
+    /// The processes in the group and below, but for one.
+    fn members(&self, except: Option<Pid>) -> Processes {
+        let mut found = Processes::new();
         // What cannot be read is not named.
-        let _ = collect(self.directory, NAMED_DEPTH, found, except);
+        let _ = collect(self.directory, NAMED_DEPTH, &mut found, except);
+        found
+    }
+
+    /// Ends the box: kills what is left in the group, removes it, and says so to `told`.
+    ///
+    /// # Errors
+    /// EBUSY where something is still alive after [`TIME_TO_DIE`]; it is named.
+    pub fn end(&self, naming: Naming, told: Fd) -> Result<()> {
+        if let Naming::AllBut(except) = naming {
+            if self.is_populated().unwrap_or(false) {
+                diag::leftovers(&self.members(except), told);
+            }
+        }
+        let result = self.destroy(TIME_TO_DIE);
+        if result == Err(Errno::EBUSY) {
+            diag::survivors(&self.members(None), told);
+        }
+        result
     }
 
     /// Kills what is left and removes the group, with every group made inside. Where nothing is
@@ -317,7 +383,7 @@ fn remove_stale_within(parent: Fd, time: Milliseconds) -> bool {
 fn remove_if_stale(parent: Fd, name: &[u8], uid: u32, time: Milliseconds) -> Result<()> {
     let mut owned = Name::new();
     owned.push(name)?;
-    let group = Cgroup::open(parent, &owned)?;
+    let group = Cgroup::open_locked(parent, owned, Lock::Exclusive)?;
     if fs::owner(group.directory)? == uid {
         group.destroy(time)
     } else {

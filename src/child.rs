@@ -1,10 +1,10 @@
-//! The command's side, in order: join, isolate, wait for the stub, drop, execute.
+//! The command's side, in order: isolate, wait for the stub, join, drop, execute.
 #![forbid(unsafe_code)]
 
 use core::convert::Infallible;
 
-use crate::cgroup::Cgroup;
 use crate::init::{self, Duties};
+use crate::ns::Missing;
 use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
@@ -12,10 +12,30 @@ use crate::sys::fd::{self, Fd};
 use crate::sys::process;
 use crate::sys::signal::{self, Disposition, Signal, SignalSet};
 use crate::sys::{Errno, Result as SysResult};
-use crate::{creds, diag, exec, ns};
+use crate::{cgroup, creds, diag, exec, ns};
 
-/// What the stub says when the command may start.
-pub const GO: u8 = b'g';
+/// What the stub says when the command may start: whether there is a group to join, and the seed of
+/// its name.
+pub struct Go(pub Option<u64>);
+
+impl Go {
+    /// Sends it.
+    pub fn send(&self, link: Fd) -> SysResult<()> {
+        let [a, b, c, d, e, f, g, h] = self.0.unwrap_or_default().to_ne_bytes();
+        let message = [u8::from(self.0.is_some()), a, b, c, d, e, f, g, h];
+        fd::write(link, &message).map(drop)
+    }
+
+    /// Waits for it. EPIPE where the stub has died.
+    fn receive(link: Fd) -> SysResult<Go> {
+        let mut message = [0; 9];
+        if fd::read(link, &mut message)? != message.len() {
+            return Err(Errno::EPIPE);
+        }
+        let [has_group, seed @ ..] = message;
+        Ok(Go((has_group == 1).then_some(u64::from_ne_bytes(seed))))
+    }
+}
 
 /// What the stub changed in itself, and the command must find as the caller left it.
 pub struct Changed {
@@ -27,8 +47,8 @@ pub struct Changed {
 
 /// Where this process stands.
 pub struct Place<'a> {
-    /// The box's group, to join.
-    pub group: Option<&'a Cgroup>,
+    /// Where the box's group will be, to join.
+    pub parent: Option<Fd>,
     /// The link to the stub, where there is one, and what the stub changed.
     pub stub: Option<(Fd, &'a Changed)>,
     /// This is pid 1 of a new PID namespace, with these duties.
@@ -37,12 +57,14 @@ pub struct Place<'a> {
 
 /// Executes the command in the box, or says why not and ends.
 pub fn run(plan: &Plan, place: &Place<'_>) -> ! {
-    match steps(plan, place) {
-        Err(Stop::Failed(failure)) => {
-            diag::failure(failure);
+    let Err(stop) = steps(plan, place);
+    creds::renounce();
+    match stop {
+        Stop::Failed(failure) => {
+            diag::no_box(failure, plan);
             process::exit(status::FAILED)
         }
-        Err(Stop::NotExecuted(errno)) => {
+        Stop::NotExecuted(errno) => {
             diag::not_executed(plan.command.argv, plan.command.envp, errno);
             let not_found = errno == Errno::ENOENT;
             process::exit(if not_found {
@@ -68,33 +90,28 @@ impl From<Failure> for Stop {
 
 /// All that is done with privileges, in order, until there are none.
 fn steps(plan: &Plan, place: &Place<'_>) -> Result<Infallible, Stop> {
-    // Before anything can be forked, and as the caller's user: a user namespace has no say there.
-    if let Some(group) = place.group {
-        group.join().at(Step::JoinGroup)?;
-    }
-    ns::isolate(plan, place.init.is_some())?;
+    let mut missing = Missing::default();
+    ns::isolate(plan, place.init.is_some(), &mut missing)?;
     if let Some((link, _)) = place.stub {
-        // From here on the stub or the guard will kill this process if the other one dies.
-        await_go(link).at(Step::AwaitStub)?;
+        // From here on the guard kills this process when the stub dies.
+        let go = Go::receive(link).at(Step::AwaitStub)?;
+        if let (Some(parent), Some(seed)) = (place.parent, go.0) {
+            // Before anything can be forked.
+            creds::take_up_root(&plan.caller).at(Step::JoinGroup)?;
+            cgroup::join(parent, plan.group_name.as_bytes(), seed).at(Step::JoinGroup)?;
+        }
         if let Some(duties) = place.init {
-            init::fork_command(duties, link)?;
+            init::fork_command(plan, duties, link)?;
         }
     }
 
     let dropped = creds::drop_privileges(plan)?;
 
+    missing.tell();
     if let Some((_, changed)) = place.stub {
         restore(changed).at(Step::RestoreSignals)?;
     }
     Err(Stop::NotExecuted(exec::execute(plan.command, &dropped)))
-}
-
-fn await_go(link: Fd) -> SysResult<()> {
-    let mut byte = [0];
-    match fd::read(link, &mut byte)? {
-        1 if byte == [GO] => Ok(()),
-        _ => Err(Errno::EPIPE),
-    }
 }
 
 fn restore(changed: &Changed) -> SysResult<()> {

@@ -1,67 +1,203 @@
-//! Giving up privileges, and proof of it. credentials(7), capabilities(7).
+//! Privileges: narrowed at the start, given up for good before COMMAND, and proof of it.
+//! credentials(7), capabilities(7).
 #![forbid(unsafe_code)]
 
+use crate::caller::{Authority, Caller};
 use crate::plan::Plan;
+use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::ids::{self, Capabilities, Ids};
-use crate::sys::{Errno, Result as SysResult, fs};
+use crate::sys::{Errno, Result as SysResult, fs, process};
 
 /// Shows that this process has no more privileges than COMMAND may have.
 pub struct Dropped(());
 
+/// The first thing that is done with privileges that are lent: all but the needed ones go, and the
+/// effective uid is the caller's, so that whatever is opened or looked up is so as the caller. Root's
+/// uid is only saved, for the moments that need it.
+///
+/// What is lent but not enough is given back at once: then this is an ordinary user's process.
+pub fn narrow(caller: &Caller) -> Result<(), Failure> {
+    narrow_to(caller).at(Step::NarrowPrivileges)
+}
+
+fn narrow_to(caller: &Caller) -> SysResult<()> {
+    if caller.authority == Authority::Lent {
+        process::forbid_dump()?;
+        // With file capabilities none is in force yet, and the change of ids needs one.
+        ids::set_capabilities(Capabilities::LENT)?;
+        ids::set_user_ids(Ids {
+            real: caller.uid,
+            effective: caller.uid,
+            saved: 0,
+        })?;
+        // Set-user-id, the change has put them out of force.
+        return ids::set_capabilities(Capabilities::LENT);
+    }
+    if caller.is_half_lent {
+        become_caller(caller)?;
+    }
+    if caller.uid != 0 {
+        // Set-id files, and those that cannot be read, leave /proc/self to root, where the maps of
+        // a user namespace are written. There is nothing left in this process to steal.
+        process::allow_dump()?;
+    }
+    Ok(())
+}
+
+/// All ids the caller's, no capability, and none to be had any more; checked.
+fn become_caller(caller: &Caller) -> SysResult<()> {
+    ids::set_user_ids(Ids::all(caller.uid))?;
+    give_up_capabilities()?;
+    ids::set_no_new_privileges()?;
+    if has_only(caller.uid, caller.gid, Capabilities::NONE)? && ids::no_new_privileges()? {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// With SECBIT_NO_SETUID_FIXUP set, setresuid(2) leaves them as they were. Those of an ordinary
+/// caller are a user namespace's.
+fn give_up_capabilities() -> SysResult<()> {
+    ids::clear_ambient_capabilities()?;
+    ids::set_capabilities(Capabilities::NONE)
+}
+
+/// Whether the kernel says so, and root's id cannot be had back by one that has it no more.
+fn has_only(uid: u32, gid: u32, capabilities: Capabilities) -> SysResult<bool> {
+    Ok(ids::user_ids()? == Ids::all(uid)
+        && ids::group_ids()? == Ids::all(gid)
+        && ids::capabilities()? == capabilities
+        && (uid == 0 || ids::set_user_ids(Ids::all(0)).is_err()))
+}
+
+/// For the moment in which a box's group is opened: root's uid, where it is lent. What follows is
+/// giving it up for good.
+pub fn take_up_root(caller: &Caller) -> SysResult<()> {
+    if caller.authority != Authority::Lent {
+        return Ok(());
+    }
+    ids::set_user_ids(Ids {
+        real: caller.uid,
+        effective: 0,
+        saved: 0,
+    })
+}
+
 /// Becomes whom COMMAND runs as, for good, and checks it. A root caller that asks for nobody else
 /// has nothing to give up.
 pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
+    let caller = &plan.caller;
     if let Some(mask) = plan.umask {
         fs::set_umask(mask);
     }
-    let (mut uid, mut gid) = (plan.caller.uid, plan.caller.gid);
+    if plan.hands_over() {
+        // Else root's keys could be read, and TIOCSTI typed into root's terminal.
+        match ids::join_new_session_keyring() {
+            Err(Errno::ENOSYS) => {}
+            result => result.at(Step::LeaveKeyring)?,
+        }
+        process::new_session().at(Step::LeaveSession)?;
+    }
 
     // Groups first, then the group id, then the user id: each needs what the next one takes away.
+    let (mut uid, mut gid) = (caller.uid, caller.gid);
     if let Some(identity) = &plan.identity {
         ids::set_groups(identity.groups.as_slice()).at(Step::SetGroups)?;
-        if let Some(wanted) = identity.gid {
-            ids::set_group_ids(wanted).at(Step::SetGroup)?;
-            gid = wanted;
-        }
-        if let Some(wanted) = identity.uid {
-            ids::set_user_ids(wanted).at(Step::SetUser)?;
-            uid = wanted;
-        }
+        gid = identity.gid.unwrap_or(gid);
+        ids::set_group_ids(gid).at(Step::SetGroup)?;
+        uid = identity.uid.unwrap_or(uid);
     }
     if uid != 0 {
-        // With SECBIT_NO_SETUID_FIXUP set, setresuid(2) left them as they were. Those of an
-        // ordinary caller are a user namespace's.
-        ids::clear_ambient_capabilities().at(Step::DropCapabilities)?;
-        ids::set_capabilities(Capabilities::NONE).at(Step::DropCapabilities)?;
+        ids::set_user_ids(Ids::all(uid)).at(Step::SetUser)?;
+        give_up_capabilities().at(Step::DropCapabilities)?;
+        // Until execve(2): this process still knows what COMMAND may not.
+        process::forbid_dump().at(Step::DropCapabilities)?;
     }
-    if plan.caller.uid != 0 {
+    if caller.uid != 0 {
         ids::set_no_new_privileges().at(Step::ForbidPrivileges)?;
     }
 
-    if uid != 0 || plan.identity.is_some() {
-        let dropped = is_dropped(plan, uid, gid).at(Step::VerifyDrop)?;
-        if !dropped {
-            return Err(Failure::new(Step::VerifyDrop, Errno::EPERM));
-        }
+    if (uid != 0 || plan.identity.is_some()) && !is_dropped(plan, uid, gid).at(Step::VerifyDrop)? {
+        return Err(Failure::new(Step::VerifyDrop, Errno::EPERM));
     }
     Ok(Dropped(()))
 }
 
 /// Whether the kernel says that all of it has come to pass, and lets nothing be taken back.
 fn is_dropped(plan: &Plan, uid: u32, gid: u32) -> SysResult<bool> {
-    let mut dropped = ids::user_ids()? == Ids::all(uid) && ids::group_ids()? == Ids::all(gid);
     if let Some(identity) = &plan.identity {
         let (wanted, mut buffer) = (identity.groups.as_slice(), [0; 1024]);
         let found = ids::groups(&mut buffer)?;
         // The kernel sorts them.
-        dropped &= found.len() == wanted.len() && wanted.iter().all(|id| found.contains(id));
+        if found.len() != wanted.len() || !wanted.iter().all(|id| found.contains(id)) {
+            return Ok(false);
+        }
     }
-    if uid != 0 {
-        dropped &= ids::capabilities()? == Capabilities::NONE && ids::set_user_ids(0).is_err();
+    // Root keeps what it had.
+    let capabilities = if uid == 0 {
+        ids::capabilities()?
+    } else {
+        Capabilities::NONE
+    };
+    Ok(has_only(uid, gid, capabilities)? && (plan.caller.uid == 0 || ids::no_new_privileges()?))
+}
+
+/// A process that waits from here on keeps only what its work takes: what was lent goes, and of
+/// root's own it keeps what may be needed to signal the command and to remove the group.
+pub fn retire(caller: &Caller) -> Result<(), Failure> {
+    retire_as(caller).at(Step::DropCapabilities)
+}
+
+fn retire_as(caller: &Caller) -> SysResult<()> {
+    if caller.uid != 0 {
+        become_caller(caller)?;
+    } else {
+        let kept = ids::capabilities()?.permitted & Capabilities::WAITING;
+        ids::set_capabilities(Capabilities::exactly(kept))?;
     }
-    if plan.caller.uid != 0 {
-        dropped &= ids::no_new_privileges()?;
+    process::forbid_dump()
+}
+
+/// A guard of what is lent is root's alone, out of the caller's reach. It owns what it kills, and
+/// keeps the capability to remove it.
+pub fn retire_as_guard(caller: &Caller) -> Result<(), Failure> {
+    if caller.authority != Authority::Lent {
+        return retire(caller);
     }
-    Ok(dropped)
+    become_root().at(Step::DropCapabilities)
+}
+
+fn become_root() -> SysResult<()> {
+    ids::set_groups(&[])?;
+    ids::set_group_ids(0)?;
+    ids::set_user_ids(Ids::all(0))?;
+    let kept = Capabilities::exactly(Capabilities::GUARDS);
+    ids::set_capabilities(kept)?;
+    ids::set_no_new_privileges()?;
+    process::forbid_dump()?;
+    if has_only(0, 0, kept)? {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// Before anything is said: no message is written with privileges that are lent (CVE-2012-0056).
+/// Where they cannot be given up, this ends the process without a word.
+pub fn renounce() {
+    if renounce_all().is_err() {
+        process::exit(status::FAILED);
+    }
+}
+
+fn renounce_all() -> SysResult<()> {
+    let (users, groups) = (ids::user_ids()?, ids::group_ids()?);
+    if users == Ids::all(0) {
+        return Ok(());
+    }
+    ids::set_group_ids(groups.real)?;
+    ids::set_user_ids(Ids::all(users.real))?;
+    give_up_capabilities()
 }

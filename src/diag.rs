@@ -4,6 +4,8 @@
 use core::ffi::CStr;
 
 use crate::cli::{self, Usage};
+use crate::lent;
+use crate::plan::Plan;
 use crate::policy::Isolation;
 use crate::step::{Failure, Step};
 use crate::sys::args::Strings;
@@ -89,10 +91,15 @@ impl Line {
         }
     }
 
-    /// Writes it to standard error. Nothing can be done where that fails.
+    /// Writes it to standard error.
     pub fn send(&mut self) {
+        self.send_to(Fd::STDERR);
+    }
+
+    /// Writes it. Nothing can be done where that fails.
+    fn send_to(&mut self, told: Fd) {
         let _ = self.0.push(b"\n");
-        let _ = fd::write(Fd::STDERR, self.0.as_bytes());
+        let _ = fd::write(told, self.0.as_bytes());
     }
 }
 
@@ -105,6 +112,20 @@ impl Default for Line {
 /// `unable to STEP: MEANING (ERRNO NAME)`, and what to do.
 pub fn failure(failure: Failure) {
     unable_to(failure).advice(advice(failure)).send();
+}
+
+/// The same of a box that cannot be had, and why the program's file lent nothing to make it with.
+pub fn no_box(failure: Failure, plan: &Plan) {
+    let mut line = unable_to(failure);
+    line.advice(advice(failure));
+    if plan.caller.needs_user_namespace() {
+        let why = lent::why_nothing(&plan.caller, plan.program);
+        if !why.is_empty() {
+            line.text("; its set-id bit or capabilities had no effect: ")
+                .bytes(why);
+        }
+    }
+    line.send();
 }
 
 /// The same, of an isolation that `--best-effort` goes on without.
@@ -213,12 +234,12 @@ impl Processes {
     }
 
     /// Ends `line` with the names.
-    fn end(&self, line: &mut Line) {
+    fn end(&self, line: &mut Line, told: Fd) {
         line.bytes(self.line.0.as_bytes());
         if self.count > NAMED {
             line.text(" and ").number(self.count - NAMED).text(" more");
         }
-        line.send();
+        line.send_to(told);
     }
 }
 
@@ -239,8 +260,11 @@ fn process_name(pid: Pid, buffer: &mut [u8]) -> Option<&[u8]> {
     buffer.get(..length)?.strip_suffix(b"\n")
 }
 
-/// The line about leftovers that were killed.
-pub fn leftovers(killed: &Processes) {
+/// The line about leftovers that are killed, if there are any.
+pub fn leftovers(killed: &Processes, told: Fd) {
+    if killed.count() == 0 {
+        return;
+    }
     let text = if killed.count() == 1 {
         " leftover: "
     } else {
@@ -251,13 +275,19 @@ pub fn leftovers(killed: &Processes) {
             .text("killed ")
             .number(killed.count())
             .text(text),
+        told,
     );
 }
 
 /// The line about processes that would not die.
-pub fn survivors(left: &Processes) {
+pub fn survivors(left: &Processes, told: Fd) {
     let mut line = unable_to(Failure::new(Step::EmptyGroup, Errno::EBUSY));
-    left.end(line.text("; still there: "));
+    left.end(line.text("; still there: "), told);
+}
+
+/// Passes on a line that another process of the program wrote.
+pub fn relay(line: &[u8]) {
+    let _ = fd::write(Fd::STDERR, line);
 }
 
 macro_rules! advice {

@@ -3,7 +3,10 @@
 //! the namespace. pid_namespaces(7).
 #![forbid(unsafe_code)]
 
+use crate::caller::Authority;
+use crate::creds;
 use crate::diag::{self, Processes};
+use crate::plan::Plan;
 use crate::status::{self, Ending};
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd};
@@ -62,14 +65,20 @@ pub struct Duties {
 }
 
 /// Forks the command and returns in it; the other side stays as init and never returns.
-pub fn fork_command(duties: Duties, link: Fd) -> Result<(), Failure> {
-    // The stub's death closes the link. Where this process is stopped it cannot see that, so:
+pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure> {
+    if plan.caller.authority == Authority::Lent {
+        // Before it has a command: nothing that is lent is needed any more. Root's own the command
+        // gives up alone (bug 675868).
+        creds::retire(&plan.caller)?;
+    }
+    // The stub's death closes the link. Where this process is stopped it cannot see that, so this,
+    // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
     let signals = SignalFd::new().at(Step::StartInit)?;
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),
         Some(command) => {
-            let ending = match settle(link, &signals) {
+            let ending = match settle(plan, link, &signals) {
                 Ok(()) => serve(duties, link, &signals, command),
                 Err(failure) => {
                     diag::failure(failure);
@@ -85,9 +94,11 @@ pub fn fork_command(duties: Duties, link: Fd) -> Result<(), Failure> {
     }
 }
 
-/// Keeps nothing of the caller's but standard error.
-fn settle(link: Fd, signals: &SignalFd) -> Result<(), Failure> {
+/// Keeps nothing of the caller's but standard error, and no more privileges than it needs.
+fn settle(plan: &Plan, link: Fd, signals: &SignalFd) -> Result<(), Failure> {
     process::set_name(c"phasebox-init");
+    creds::retire(&plan.caller)?;
+    process::die_with_parent().at(Step::StartInit)?;
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
     fd::close_all_but(&[Fd::STDERR, link, signals.fd()]).at(Step::CloseDescriptors)
 }
@@ -152,9 +163,7 @@ fn end(duties: Duties, link: Fd, ending: Ending) -> ! {
     let mut left = Processes::new();
     if duties.name_leftovers {
         diag::add_all_but_init(&mut left);
-        if left.count() > 0 {
-            diag::leftovers(&left);
-        }
+        diag::leftovers(&left, Fd::STDERR);
     }
     tell(link, Report::Ended(ending));
     while matches!(fd::read(link, &mut [0]), Ok(1)) {}

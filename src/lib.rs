@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`cli`] | argument vector to [`cli::Request`]; pure |
 //! | [`policy`] | FEATURES and phase to isolation, by a table; pure |
+//! | [`caller`] | who calls, and what the file lends |
 //! | [`plan`] | request and caller to [`plan::Plan`], names to ids |
 //! | [`stub`] | the process that the caller started: makes the group, starts the others, waits, ends as the command ended |
 //! | [`guard`] | kills and removes the box, also when the stub is killed |
@@ -15,7 +16,7 @@
 //! | [`init`] | pid 1 of a PID namespace |
 //!
 //! These are composed from verbs: [`cgroup`], [`ns`], [`net`], [`userns`], [`creds`], [`exec`],
-//! [`accounts`], [`step`], [`diag`], [`status`]. Below them is [`sys`], one function a system
+//! [`accounts`], [`lent`], [`step`], [`diag`], [`status`]. Below them is [`sys`], one function a system
 //! call, and below that [`arch`]. Only those two, and the start-up in the program's `rt`, may use
 //! `unsafe`.
 #![no_std]
@@ -36,6 +37,7 @@ extern crate std;
 
 pub mod accounts;
 pub mod arch;
+pub mod caller;
 pub mod cgroup;
 pub mod child;
 pub mod cli;
@@ -44,6 +46,7 @@ pub mod diag;
 pub mod exec;
 pub mod guard;
 pub mod init;
+pub mod lent;
 pub mod net;
 pub mod ns;
 pub mod plan;

@@ -6,24 +6,26 @@
 
 mod rt;
 
+use phasebox::caller::Caller;
 use phasebox::child::{self, Place};
 use phasebox::cli::{self, Action, HELP, VERSION};
-use phasebox::plan::{self, Caller};
+use phasebox::plan;
 use phasebox::policy::Isolation;
-use phasebox::step::{At, Step};
+use phasebox::step::{At, Failure, Step};
 use phasebox::sys::args::Start;
 use phasebox::sys::{fd, process};
-use phasebox::{diag, status, stub};
+use phasebox::{creds, diag, status, stub};
 
 /// The program, from its arguments to its exit status.
 fn main(start: Start) -> ! {
-    let caller = fd::fill_standard()
-        .at(Step::FillDescriptors)
-        .and_then(|()| Caller::find());
-    let caller = caller.unwrap_or_else(|failure| {
-        diag::failure(failure);
-        process::exit(status::FAILED)
-    });
+    let caller = match begin() {
+        Ok(caller) => caller,
+        Err(failure) => {
+            creds::renounce();
+            diag::failure(failure);
+            process::exit(status::FAILED)
+        }
+    };
 
     let plan = match &cli::parse(start.argv) {
         Ok(Action::Run(request)) => plan::make(request, caller, &start),
@@ -34,23 +36,35 @@ fn main(start: Start) -> ! {
     let plan = match &plan {
         Ok(plan) => plan,
         Err(usage) => {
+            creds::renounce();
             diag::usage(start.argv, *usage);
             process::exit(status::FAILED)
         }
     };
 
-    if plan.isolation.has(Isolation::CGROUP | Isolation::PID) {
+    // Whom root hands over to has a session of its own, which a process that leads one cannot make.
+    if plan.isolation.has(Isolation::CGROUP | Isolation::PID) || plan.hands_over() {
         stub::run(plan)
     }
     // Nothing to wait for: the command takes this process's place.
     let place = Place {
-        group: None,
+        parent: None,
         stub: None,
         init: None,
     };
     child::run(plan, &place)
 }
 
+/// What libc would have done for a set-id program, and who calls: before anything is read that the
+/// caller wrote.
+fn begin() -> Result<Caller, Failure> {
+    fd::fill_standard().at(Step::FillDescriptors)?;
+    let caller = Caller::find()?;
+    creds::narrow(&caller)?;
+    Ok(caller)
+}
+
 fn print(text: &str) -> ! {
+    creds::renounce();
     process::exit(if diag::print(text) { 0 } else { status::FAILED })
 }

@@ -30,7 +30,7 @@ const UNSHARED: [(Isolation, Namespaces, Step); 3] = [
 ///
 /// `is_init`: this process was made as pid 1 of a new PID namespace, and inside the user namespace
 /// if one is needed.
-pub fn isolate(plan: &Plan, is_init: bool) -> Result<(), Failure> {
+pub fn isolate(plan: &Plan, is_init: bool, missing: &mut Missing) -> Result<(), Failure> {
     let mut wanted = plan
         .isolation
         .only(Isolation::NET | Isolation::IPC | Isolation::MOUNT);
@@ -41,10 +41,10 @@ pub fn isolate(plan: &Plan, is_init: bool) -> Result<(), Failure> {
     if wanted == Isolation::default() {
         return Ok(());
     }
-    if plan.needs_user_namespace() {
+    if plan.caller.needs_user_namespace() {
         if !is_init {
             if let Err(failure) = process::unshare(Namespaces::USER).at(Step::UserNamespace) {
-                return tolerate(plan, failure, wanted);
+                return missing.tolerate(plan, failure, wanted);
             }
         }
         // Without its map the namespace is of no use, and there is no way out of it.
@@ -52,37 +52,59 @@ pub fn isolate(plan: &Plan, is_init: bool) -> Result<(), Failure> {
     }
 
     let host_net = open_host_net(plan);
-    wanted = unshare(plan, wanted)?;
+    wanted = unshare(plan, wanted, missing)?;
     if wanted.has(Isolation::NET) {
         if let Err(failure) = net::configure(&NewNet(()), plan.caller.gid) {
-            give_up_net(plan, failure, host_net)?;
+            give_up_net(failure, host_net)?;
+            missing.tolerate(plan, failure, Isolation::NET)?;
         }
     }
     if wanted.has(Isolation::MOUNT) {
         if let Err(failure) = detach_mounts(is_init) {
-            tolerate(plan, failure, Isolation::MOUNT)?;
+            missing.tolerate(plan, failure, Isolation::MOUNT)?;
         }
     }
     Ok(())
 }
 
-/// A failure that `--best-effort` goes on without, having said so of each of `kinds`; otherwise
-/// the failure itself.
-pub fn tolerate(plan: &Plan, failure: Failure, kinds: Isolation) -> Result<(), Failure> {
-    if !plan.best_effort {
-        return Err(failure);
+/// The isolation that `--best-effort` goes on without, and why.
+///
+/// It is told when privileges are gone: nothing is written with those that are lent.
+#[derive(Default)]
+pub struct Missing([Option<Failure>; Isolation::ALL.len()]);
+
+impl Missing {
+    /// Goes on without `kinds`, where the caller allows it; otherwise the failure itself.
+    pub fn tolerate(
+        &mut self,
+        plan: &Plan,
+        failure: Failure,
+        kinds: Isolation,
+    ) -> Result<(), Failure> {
+        if !plan.best_effort {
+            return Err(failure);
+        }
+        for (kind, reason) in Isolation::ALL.into_iter().zip(&mut self.0) {
+            if kinds.has(kind) {
+                *reason = Some(failure);
+            }
+        }
+        Ok(())
     }
-    for kind in Isolation::ALL {
-        if kinds.has(kind) {
-            diag::degraded(failure, kind);
+
+    /// A line for each.
+    pub fn tell(&self) {
+        for (kind, reason) in Isolation::ALL.into_iter().zip(self.0) {
+            if let Some(failure) = reason {
+                diag::degraded(failure, kind);
+            }
         }
     }
-    Ok(())
 }
 
 /// One call for all. Where it fails, one call for each, to know which one failed, and with
 /// `--best-effort` to have the others. Returns those that there are.
-fn unshare(plan: &Plan, wanted: Isolation) -> Result<Isolation, Failure> {
+fn unshare(plan: &Plan, wanted: Isolation, missing: &mut Missing) -> Result<Isolation, Failure> {
     let mut all = Namespaces::NONE;
     for (kind, namespaces, _) in UNSHARED {
         all = all.and(namespaces.when(wanted.has(kind)));
@@ -94,7 +116,7 @@ fn unshare(plan: &Plan, wanted: Isolation) -> Result<Isolation, Failure> {
     for (kind, namespaces, step) in UNSHARED {
         if wanted.has(kind) {
             if let Err(failure) = process::unshare(namespaces).at(step) {
-                tolerate(plan, failure, kind)?;
+                missing.tolerate(plan, failure, kind)?;
                 made = made.without(kind);
             }
         }
@@ -111,10 +133,9 @@ fn open_host_net(plan: &Plan) -> Option<OwnedFd> {
     fd::openat(Fd::CWD, c"/proc/self/ns/net", Mode::Read).ok()
 }
 
-fn give_up_net(plan: &Plan, failure: Failure, host_net: Option<OwnedFd>) -> Result<(), Failure> {
+fn give_up_net(failure: Failure, host_net: Option<OwnedFd>) -> Result<(), Failure> {
     let host_net = host_net.ok_or(failure)?;
-    process::join_namespace(host_net.fd(), Namespaces::NET).map_err(|_| failure)?;
-    tolerate(plan, failure, Isolation::NET)
+    process::join_namespace(host_net.fd(), Namespaces::NET).map_err(|_| failure)
 }
 
 /// Mounts made outside still arrive, mounts made inside stay inside, /proc among them.

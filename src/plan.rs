@@ -4,47 +4,12 @@
 use core::ffi::CStr;
 
 use crate::accounts::{self, Key};
+use crate::caller::Caller;
 use crate::cli::{self, Opt, Reason, Request, Usage};
 use crate::policy::Isolation;
-use crate::step::{At, Failure, Step};
+use crate::sys::Errno;
 use crate::sys::args::{Start, Strings};
 use crate::sys::path::Name;
-use crate::sys::{Errno, ids};
-
-/// Who started the program, by real ids: effective ones are a matter of how it is installed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Caller {
-    /// Real uid.
-    pub uid: u32,
-    /// Real gid.
-    pub gid: u32,
-    /// Root with CAP_SYS_ADMIN: makes namespaces and groups as they are. Others need a user
-    /// namespace for the former and a delegated group for the latter.
-    pub privileged: bool,
-}
-
-impl Caller {
-    /// Reads it from the kernel.
-    ///
-    /// # Errors
-    /// EPERM where real and effective ids differ: this program takes no privilege from its file.
-    pub fn find() -> Result<Caller, Failure> {
-        let (users, groups) = (
-            ids::user_ids().at(Step::FindCaller)?,
-            ids::group_ids().at(Step::FindCaller)?,
-        );
-        if users != ids::Ids::all(users.real) || groups != ids::Ids::all(groups.real) {
-            return Err(Failure::new(Step::RunSetId, Errno::EPERM));
-        }
-        let privileged =
-            users.real == 0 && ids::capabilities().at(Step::FindCaller)?.may_administer();
-        Ok(Caller {
-            uid: users.real,
-            gid: groups.real,
-            privileged,
-        })
-    }
-}
 
 /// Supplementary groups, at most as many as fit.
 pub struct Groups {
@@ -115,6 +80,8 @@ pub struct Plan {
     pub group_name: Name,
     /// Where the control group is made, where the caller says so.
     pub group_parent: Option<&'static CStr>,
+    /// The program's own file.
+    pub program: Option<&'static CStr>,
     /// Random bytes for the group's name.
     pub random: [u8; 16],
     /// Go on without what cannot be had.
@@ -146,6 +113,7 @@ pub fn make(request: &Request, caller: Caller, start: &Start) -> Result<Plan, Us
         umask: request.umask,
         group_name: group_name(request.group_name().unwrap_or(base_name)),
         group_parent: request.path(Opt::CgroupParent),
+        program: start.program,
         random: start.random,
         best_effort: request.has(Opt::BestEffort),
         quiet: request.has(Opt::Quiet),
@@ -157,10 +125,11 @@ pub fn make(request: &Request, caller: Caller, start: &Start) -> Result<Plan, Us
 }
 
 impl Plan {
-    /// Whether namespaces need a user namespace around them.
+    /// Whether root hands over to another user, who must not reach back.
     #[must_use]
-    pub fn needs_user_namespace(&self) -> bool {
-        !self.caller.privileged
+    pub fn hands_over(&self) -> bool {
+        let user = self.identity.as_ref().and_then(|identity| identity.uid);
+        self.caller.uid == 0 && user.is_some_and(|uid| uid != 0)
     }
 }
 

@@ -21,10 +21,12 @@ steps! {
     Print "write to standard output",
     FindCaller "read the caller's ids",
     RunSetId "run set-id",
+    NarrowPrivileges "narrow privileges",
     FindGroup "find a control group",
     MakeGroup "make a control group",
     BlockSignals "block signals",
     OpenLink "make sockets",
+    LeaveGroup "leave the caller's control group",
     UserNamespace "make a user namespace",
     PidNamespace "make a PID namespace",
     StartCommand "start a process",
@@ -44,6 +46,8 @@ steps! {
     DetachMounts "make mounts slaves",
     MountProc "mount /proc",
     AwaitStub "hear from the stub",
+    LeaveKeyring "leave the session keyring",
+    LeaveSession "leave the terminal's session",
     StartInit "start the init",
     SetGroups "set groups",
     SetGroup "set the group id",
@@ -83,6 +87,18 @@ impl Failure {
     #[must_use]
     pub fn step(self) -> Option<Step> {
         STEPS.get(self.0 >> STEP_SHIFT).copied()
+    }
+
+    /// To send it to another process of the program.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 8] {
+        (self.0 as u64).to_ne_bytes()
+    }
+
+    /// Back from [`Failure::to_bytes`].
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 8]) -> Failure {
+        Failure(u64::from_ne_bytes(bytes) as usize)
     }
 
     /// The kernel's answer.

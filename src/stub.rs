@@ -1,15 +1,17 @@
-//! The process that the caller started. It makes the group, starts the command and the guard,
-//! keeps nothing of the caller's but standard error, waits, and ends as the command ended.
+//! The process that the caller started. It starts the command and the guard, keeps nothing of the
+//! caller's but standard error and no privilege, waits, and ends as the command ended.
 //!
 //! Signals are blocked and read, never handled: nothing can interrupt a step halfway.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::{self, Cgroup};
-use crate::child::{self, Changed, Place};
-use crate::diag::{self, Processes};
-use crate::guard::{self, Guard};
+use crate::caller::Authority;
+use crate::cgroup::{self, Cgroup, Naming};
+use crate::child::{self, Changed, Go, Place};
+use crate::creds;
+use crate::diag;
+use crate::guard::{self, Guard, Site};
 use crate::init::{self, Duties, Report};
-use crate::ns;
+use crate::ns::Missing;
 use crate::plan::Plan;
 use crate::policy::Isolation;
 use crate::status::{self, Ending};
@@ -28,90 +30,38 @@ pub fn run(plan: &Plan) -> ! {
     match &mut start(plan) {
         Ok(running) => imitate(running.wait(plan.quiet)),
         Err(failure) => {
-            diag::failure(*failure);
+            creds::renounce();
+            diag::no_box(*failure, plan);
             process::exit(status::FAILED)
         }
     }
 }
 
 /// The steps up to the command's start, in order.
-fn start(plan: &Plan) -> Result<Running, Failure> {
+fn start(plan: &Plan) -> Result<Running<'_>, Failure> {
     let changed = take_over_signals().at(Step::BlockSignals)?;
     let signals = SignalFd::new().at(Step::BlockSignals)?;
-    let group = make_group(plan)?;
-    let (link, commands_link) = netdev::socket_pair().at(Step::OpenLink)?;
-
-    let (forked, has_init) = fork(plan, group.is_some())?;
-    let Some(command) = forked else {
-        // The stub's end must have no other holder: that it closes tells of the stub's death.
-        drop(link);
-        let init = has_init.then_some(Duties {
-            stop_all: plan.isolation.has(Isolation::CGROUP) && group.is_none(),
-            name_leftovers: !plan.quiet && group.is_none(),
-        });
-        let stub = Some((commands_link.fd(), &changed));
-        child::run(
-            plan,
-            &Place {
-                group: group.as_ref(),
-                stub,
-                init,
-            },
-        );
-    };
-    drop(commands_link);
-
-    // While the command's process makes its namespaces: the guard, and the stub itself.
+    let mut missing = Missing::default();
+    let parent = find_parent(plan, &mut missing)?;
     let mut running = Running {
+        plan,
         signals,
-        group,
+        parent,
+        group: None,
         guard: None,
-        command: Some(command),
-        link,
-        has_init,
+        command: None,
+        link: None,
+        seed: None,
+        has_init: false,
     };
-    match running.release_command() {
+    match running.start(&changed, &mut missing) {
         Ok(()) => Ok(running),
         // The command's process has told why it ended, and ends the whole with its status.
         Err(failure) if failure == Failure::new(Step::StartCommand, Errno::EPIPE) => Ok(running),
-        Err(failure) => {
-            running.abandon();
-            Err(failure)
-        }
+        Err(failure) if running.abandon() => Err(failure),
+        // Both have failed: one line is enough.
+        Err(_) => process::exit(status::FAILED),
     }
-}
-
-/// Forks the command's process, or where it needs one, its init. In the new process: none.
-fn fork(plan: &Plan, has_group: bool) -> Result<(Option<Pid>, bool), Failure> {
-    // Without a group, leftovers are for the kernel to kill, when an init ends.
-    if plan.isolation.has(Isolation::PID) || (plan.isolation.has(Isolation::CGROUP) && !has_group) {
-        let user = plan.needs_user_namespace();
-        // By the fork itself, so that nothing is executed between the namespace and its init
-        // (bugs 675312 and 703278).
-        let errno = match process::fork(Namespaces::PID.and(Namespaces::USER.when(user))) {
-            Ok(forked) => return Ok((forked, true)),
-            Err(errno) => errno,
-        };
-        let step = if user {
-            Step::UserNamespace
-        } else {
-            Step::PidNamespace
-        };
-        let missing = if has_group {
-            Isolation::PID
-        } else {
-            Isolation::PID | Isolation::CGROUP
-        };
-        ns::tolerate(
-            plan,
-            Failure::new(step, errno),
-            plan.isolation.only(missing),
-        )?;
-    }
-    Ok((
-        process::fork(Namespaces::NONE).at(Step::StartCommand)?,
-        false,
-    ))
 }
 
 /// Blocks every signal, and takes SIGCHLD as it is by default: where it is ignored, children are
@@ -122,68 +72,176 @@ fn take_over_signals() -> Result<Changed, Errno> {
     Ok(Changed { blocked, sigchld })
 }
 
-/// The box's group; none where the caller can have none, and a PID namespace does instead.
-fn make_group(plan: &Plan) -> Result<Option<Cgroup>, Failure> {
+/// Where the box's group will be made.
+struct Parent {
+    directory: OwnedFd,
+    /// It is not the group of the caller's own.
+    is_another: bool,
+}
+
+/// The directory for the box's group; none where the caller can have none, and a PID namespace does
+/// instead.
+fn find_parent(plan: &Plan, missing: &mut Missing) -> Result<Option<Parent>, Failure> {
     if !plan.isolation.has(Isolation::CGROUP) {
         return Ok(None);
     }
-    if !plan.caller.privileged {
-        return Ok(delegated_group(plan));
-    }
-    let parent = match plan.group_parent {
-        Some(path) => cgroup::given_group(path),
-        None => cgroup::own_group(),
+    let found = match plan.caller.authority {
+        Authority::None => {
+            let delegated = |group: &OwnedFd| cgroup::is_delegated(group.fd());
+            let own = cgroup::own_group().ok().filter(delegated);
+            return Ok(own.map(|directory| Parent {
+                directory,
+                is_another: false,
+            }));
+        }
+        Authority::Lent => cgroup::own_group().and_then(cgroup::beyond_reach),
+        Authority::Own => match plan.group_parent {
+            Some(path) => cgroup::given_group(path),
+            None => cgroup::own_group(),
+        }
+        .map(|group| (group, false)),
     };
-    let made = parent.at(Step::FindGroup).and_then(|parent| {
-        Cgroup::create(parent, plan.group_name.as_bytes(), plan.random).at(Step::MakeGroup)
-    });
-    match made {
-        Ok(group) => Ok(Some(group)),
+    match found.at(Step::FindGroup) {
+        Ok((directory, is_another)) => Ok(Some(Parent {
+            directory,
+            is_another,
+        })),
         Err(failure) => {
-            ns::tolerate(plan, failure, Isolation::CGROUP)?;
+            missing.tolerate(plan, failure, Isolation::CGROUP)?;
             Ok(None)
         }
     }
 }
 
-/// A group below the caller's own, where that is delegated to the caller.
-fn delegated_group(plan: &Plan) -> Option<Cgroup> {
-    let parent = cgroup::own_group().ok()?;
-    if !cgroup::is_delegated(parent.fd()) {
-        return None;
-    }
-    Cgroup::create(parent, plan.group_name.as_bytes(), plan.random).ok()
-}
-
 /// A box with its command.
-struct Running {
+struct Running<'a> {
+    plan: &'a Plan,
     signals: SignalFd,
+    parent: Option<Parent>,
     group: Option<Cgroup>,
     guard: Option<Guard>,
     /// The command, or its init.
     command: Option<Pid>,
-    link: OwnedFd,
+    /// To the command's process.
+    link: Option<OwnedFd>,
+    /// What the group's name was made of, if there is a group.
+    seed: Option<u64>,
     has_init: bool,
 }
 
-impl Running {
-    /// Lets the command start, when all is ready for it.
-    fn release_command(&mut self) -> Result<(), Failure> {
-        self.start_guard()?;
+impl Running<'_> {
+    /// Starts guard and command beside each other; then this process gives up what it does not need
+    /// and lets the command go.
+    fn start(&mut self, changed: &Changed, missing: &mut Missing) -> Result<(), Failure> {
+        let plan = self.plan;
+        if plan.caller.authority == Authority::None {
+            // Whether there is a group decides whether there is a PID namespace.
+            self.start_guard()?;
+            if self.wait_for_group().is_err() {
+                self.parent = None;
+                self.guard = None;
+            }
+            self.fork_command(changed, missing)?;
+        } else {
+            self.fork_command(changed, missing)?;
+            self.start_guard()?;
+        }
+        if let Err(failure) = self.wait_for_group() {
+            missing.tolerate(plan, failure, Isolation::CGROUP)?;
+        }
         self.settle()?;
-        fd::write(self.link.fd(), &[child::GO])
-            .map(drop)
-            .at(Step::StartCommand)
+        creds::retire(&plan.caller)?;
+        missing.tell();
+        Go(self.seed).send(self.link_fd()).at(Step::StartCommand)
     }
 
-    /// Starts a guard for the group, if there is one, and waits until it is ready.
+    /// Forks the command's process, or where it needs one, its init. In it, this does not return.
+    fn fork_command(&mut self, changed: &Changed, missing: &mut Missing) -> Result<(), Failure> {
+        let (here, there) = netdev::socket_pair().at(Step::OpenLink)?;
+        self.command = self.fork(missing)?;
+        if self.command.is_none() {
+            // These must have no other holder: that they close tells of the stub's death.
+            drop(here);
+            self.guard = None;
+            let plan = self.plan;
+            let has_group = self.parent.is_some();
+            let init = self.has_init.then_some(Duties {
+                stop_all: plan.isolation.has(Isolation::CGROUP) && !has_group,
+                name_leftovers: !plan.quiet && !has_group,
+            });
+            let place = Place {
+                parent: self.parent.as_ref().map(|parent| parent.directory.fd()),
+                stub: Some((there.fd(), changed)),
+                init,
+            };
+            child::run(plan, &place);
+        }
+        self.link = Some(here);
+        Ok(())
+    }
+
+    /// Forks, into a new PID namespace where one is wanted. In the new process: none.
+    fn fork(&mut self, missing: &mut Missing) -> Result<Option<Pid>, Failure> {
+        let plan = self.plan;
+        let has_group = self.parent.is_some();
+        // Without a group, leftovers are for the kernel to kill, when an init ends.
+        let wanted = if has_group {
+            Isolation::PID
+        } else {
+            Isolation::PID | Isolation::CGROUP
+        };
+        if plan.isolation.has(wanted) {
+            let user = plan.caller.needs_user_namespace();
+            self.has_init = true;
+            // By the fork itself, so that nothing is executed between the namespace and its init
+            // (bugs 675312 and 703278).
+            let errno = match process::fork(Namespaces::PID.and(Namespaces::USER.when(user))) {
+                Ok(forked) => return Ok(forked),
+                Err(errno) => errno,
+            };
+            let step = if user {
+                Step::UserNamespace
+            } else {
+                Step::PidNamespace
+            };
+            self.has_init = false;
+            missing.tolerate(plan, Failure::new(step, errno), plan.isolation.only(wanted))?;
+        }
+        process::fork(Namespaces::NONE).at(Step::StartCommand)
+    }
+
+    /// Starts a guard, to make the group, if there is to be one.
     fn start_guard(&mut self) -> Result<(), Failure> {
-        if let Some(group) = &self.group {
-            let guard = Guard::start(group).at(Step::StartGuard)?;
-            guard.wait_until_ready().at(Step::StartGuard)?;
-            self.guard = Some(guard);
+        if let Some(parent) = &self.parent {
+            let [a, b, c, d, e, f, g, h, ..] = self.plan.random;
+            let site = Site {
+                parent: parent.directory.fd(),
+                leave: parent.is_another,
+                label: self.plan.group_name.as_bytes(),
+                seed: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            };
+            self.guard = Some(Guard::start(&self.plan.caller, site).at(Step::StartGuard)?);
         }
         Ok(())
+    }
+
+    /// Waits until the guard has made the group, and opens it: later a limit on open files could be
+    /// in the way, or privileges be gone.
+    fn wait_for_group(&mut self) -> Result<(), Failure> {
+        if let (Some(guard), Some(parent), None) = (&self.guard, &self.parent, self.seed) {
+            let seed = guard.wait_until_ready()?;
+            creds::take_up_root(&self.plan.caller).at(Step::MakeGroup)?;
+            let label = self.plan.group_name.as_bytes();
+            let group = Cgroup::open(parent.directory.fd(), label, seed).at(Step::MakeGroup)?;
+            self.group = Some(group);
+            self.seed = Some(seed);
+        }
+        Ok(())
+    }
+
+    fn link_fd(&self) -> Fd {
+        // What there is none of is standard error once more, which nothing is read from.
+        self.link.as_ref().map_or(Fd::STDERR, OwnedFd::fd)
     }
 
     /// Lets go of the caller's descriptors and directory.
@@ -196,7 +254,7 @@ impl Running {
         let kept = [
             Fd::STDERR,
             self.signals.fd(),
-            self.link.fd(),
+            self.link_fd(),
             guard,
             a,
             b,
@@ -208,12 +266,17 @@ impl Running {
         fd::close_all_but(&kept).at(Step::CloseDescriptors)
     }
 
-    /// Ends what was started of a box whose command will not start.
-    fn abandon(&mut self) {
+    /// Ends what was started of a box whose command will not start. Whether that is to be told: not
+    /// where the command's process had failed, too, and told it.
+    fn abandon(&mut self) -> bool {
+        let end = poll::now() + TIME_TO_END;
+        let mut told = false;
         if let Some(pid) = self.command.take() {
             let _ = process::send(pid, Signal::SIGKILL);
+            told = self.wait_for(pid, end) == Some(Change::Ended(Ending::Exited(status::FAILED)));
         }
-        let _ = self.remove_group(poll::now() + TIME_TO_END);
+        let _ = self.remove_group(Naming::Quiet, end);
+        !told
     }
 
     /// Waits for the command's end, passing on signals, stops and continuations; then empties the
@@ -233,7 +296,7 @@ impl Running {
             let signals = (self.signals.fd(), Event::Readable);
             // The command itself has nothing to tell.
             let link = if self.has_init {
-                (self.link.fd(), Event::Readable)
+                (self.link_fd(), Event::Readable)
             } else {
                 signals
             };
@@ -241,12 +304,16 @@ impl Running {
             while let Some((signal, origin)) = self.signals.next()? {
                 if signal == Signal::SIGCHLD && origin == Origin::Kernel {
                     self.replace_guard()?;
+                } else if self.leaves_terminal() && signal == Signal::SIGTSTP {
+                    // In a session without a terminal nothing else stops it (setpgid(2), orphaned
+                    // process groups).
+                    self.pass_on(Signal::SIGSTOP);
                 } else if self.is_for_command(signal, origin) {
                     self.pass_on(signal);
                 }
             }
             if told && self.has_init {
-                match Report::receive(self.link.fd()) {
+                match Report::receive(self.link_fd()) {
                     Ok(Some(Report::Ended(ending))) => return Ok(ending),
                     Ok(Some(Report::Stopped(signal))) => self.suspend(signal),
                     // The init ended before it came to anything: its own end is the answer.
@@ -288,6 +355,7 @@ impl Running {
                 let own = signal == Signal::SIGPIPE && sender == process::this();
                 !from_box && !own
             }
+            Origin::Kernel if self.leaves_terminal() && signal.is_of_terminal() => true,
             Origin::Kernel => match signal {
                 Signal::SIGHUP | Signal::SIGCONT => process::leads_session(),
                 // Of a timer or a file that the caller had set up before execve(2).
@@ -301,10 +369,15 @@ impl Running {
         }
     }
 
+    /// Whether the command is in another session than the one that the terminal signals.
+    fn leaves_terminal(&self) -> bool {
+        self.plan.hands_over()
+    }
+
     /// Sends a signal to the command. It may be dead already, which SIGCHLD will tell.
     fn pass_on(&self, signal: Signal) {
         let _ = match self.command {
-            _ if self.has_init => init::request(self.link.fd(), signal),
+            _ if self.has_init => init::request(self.link_fd(), signal),
             Some(command) => process::send(command, signal),
             None => Ok(()),
         };
@@ -340,35 +413,28 @@ impl Running {
         };
         if let Some(Change::Ended(_)) = process::poll_child(guard.pid())? {
             self.guard = None;
-            // Where none can be had, the box is in this process's hands alone.
-            let _ = self.start_guard();
+            if let Some(group) = &self.group {
+                // Where none can be had, the box is in this process's hands alone.
+                self.guard = Guard::replace(group).ok();
+            }
         }
         Ok(())
     }
 
     /// Kills what the command left behind, and says so.
     fn clean_up(&mut self, quiet: bool) {
-        let mut left = Processes::new();
-        if let Some(group) = &self.group {
-            if !quiet && group.is_populated().unwrap_or(false) {
-                group.collect(&mut left, self.command);
-            }
-        }
         let end = poll::now() + TIME_TO_END;
-        self.end_init(end);
-        let removed = self.remove_group(end);
-        if left.count() > 0 {
-            diag::leftovers(&left);
-        }
-        if let (Err(errno), Some(group)) = (removed, &self.group) {
-            let mut left = Processes::new();
-            group.collect(&mut left, None);
-            if left.count() > 0 {
-                diag::survivors(&left);
-            } else {
+        let naming = if quiet {
+            Naming::Quiet
+        } else {
+            Naming::AllBut(self.command)
+        };
+        if let Err(errno) = self.remove_group(naming, end) {
+            if errno != Errno::EBUSY {
                 diag::failure(Failure::new(Step::RemoveGroup, errno));
             }
         }
+        self.end_init(end);
     }
 
     /// Ends the init, and with it, by the kernel's hand, everything in its namespace.
@@ -386,11 +452,11 @@ impl Running {
     }
 
     /// Has the guard empty and remove the group; does it itself where the guard has died.
-    fn remove_group(&mut self, end: Milliseconds) -> Result<(), Errno> {
+    fn remove_group(&mut self, naming: Naming, end: Milliseconds) -> Result<(), Errno> {
         if let Some(guard) = self.guard.take() {
-            // Its end of the socket closes with this.
-            let pid = guard.release();
-            match self.wait_for(pid, end) {
+            guard.release(naming);
+            self.relay(&guard, end);
+            match self.wait_for(guard.pid(), end) {
                 // It goes on trying when this process has ended.
                 None => return Err(Errno::EBUSY),
                 Some(change) => {
@@ -401,8 +467,27 @@ impl Running {
             }
         }
         match &self.group {
-            Some(group) => group.destroy(cgroup::TIME_TO_DIE),
+            Some(group) => group.end(naming, Fd::STDERR),
             None => Ok(()),
+        }
+    }
+
+    /// Passes on what the guard says, until it ends.
+    fn relay(&self, guard: &Guard, end: Milliseconds) {
+        let mut line = [0; 1024];
+        loop {
+            let now = poll::now();
+            let word = (guard.fd(), Event::Readable);
+            match poll::wait([word, word], Some(end.saturating_sub(now))) {
+                Ok([true, _]) => {}
+                // A signal, perhaps.
+                Ok(_) if now < end => continue,
+                _ => return,
+            }
+            match fd::read(guard.fd(), &mut line) {
+                Ok(length) if length > 0 => diag::relay(line.get(..length).unwrap_or_default()),
+                _ => return,
+            }
         }
     }
 

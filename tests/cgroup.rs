@@ -344,7 +344,7 @@ fn groups_that_the_command_made_are_emptied_and_removed() {
     }
 }
 
-/// The name that the program is about to make is seen by a tracer and taken first, by what looks
+/// The name that the program is about to make is read in its memory and taken first, by what looks
 /// like another box: alive, since its directory is locked.
 #[test]
 fn a_directory_of_the_same_name_is_never_adopted() {
@@ -354,15 +354,7 @@ fn a_directory_of_the_same_name_is_never_adopted() {
     let output = scratch(0).join("output");
     command.stdout(fs::File::create(&output).unwrap());
     let stub = traced(command);
-    let name = loop {
-        stub.next_system_call();
-        let call = fs::read_to_string(format!("/proc/{}/syscall", stub.0)).unwrap();
-        let words: Vec<&str> = call.split(' ').collect();
-        if words[0] == libc::SYS_mkdirat.to_string() {
-            let address = u64::from_str_radix(&words[2][2..], 16).unwrap();
-            break string_at(stub.0, address);
-        }
-    };
+    let name = format!("phasebox:cat.{}", random_number(stub.0) | 1 << 63);
     let taken = leave_behind(&scene, &name);
     let lock = fs::File::open(&taken).unwrap();
     lock.lock().unwrap();
@@ -382,13 +374,22 @@ fn a_directory_of_the_same_name_is_never_adopted() {
     assert_eq!(scene.groups(), [taken]);
 }
 
-/// The string at an address of a stopped process.
-fn string_at(pid: u32, address: u64) -> String {
+/// The first of the random bytes that the kernel gave a stopped process. getauxval(3), AT_RANDOM.
+fn random_number(pid: u32) -> u64 {
     use std::os::unix::fs::FileExt;
+    let auxiliary = fs::read(format!("/proc/{pid}/auxv")).unwrap();
+    let words: Vec<u64> = auxiliary
+        .chunks_exact(8)
+        .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
+        .collect();
+    let random = words
+        .chunks_exact(2)
+        .find(|pair| pair[0] == libc::AT_RANDOM)
+        .unwrap()[1];
     let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut bytes = [0; 256];
-    let read = memory.read_at(&mut bytes, address).unwrap();
-    text(bytes[..read].split(|byte| *byte == 0).next().unwrap())
+    let mut bytes = [0; 8];
+    memory.read_exact_at(&mut bytes, random).unwrap();
+    u64::from_ne_bytes(bytes)
 }
 
 /// Bug 562964: the group vanished under the killer.

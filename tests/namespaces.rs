@@ -189,7 +189,7 @@ fn what_is_left_dies_with_the_command_although_it_left_the_session() {
         );
         let mut held = Held::start(phasebox_as(caller, &["-p", "--quiet", "sh", "-c", &script]));
         assert_eq!(held.line, "ready");
-        assert_eq!(alive(&token).len(), 1, "{caller:?}");
+        assert!(!alive(&token).is_empty(), "{caller:?}");
         assert_eq!(held.release().code(), Some(7), "{caller:?}");
         assert_eq!(alive(&token), [0; 0], "{caller:?}");
     }

@@ -95,6 +95,8 @@ pub struct Start {
     pub argv: Strings,
     /// The environment, only ever passed on (but for PATH, after the drop).
     pub envp: Strings,
+    /// The path by which the program was executed (AT_EXECFN); only ever used for a message.
+    pub program: Option<&'static CStr>,
     /// Sixteen random bytes of the kernel's (AT_RANDOM, getauxval(3)), new at each execve.
     pub random: [u8; 16],
 }
@@ -127,12 +129,16 @@ impl Start {
         // SAFETY: the auxiliary vector follows envp's NULL.
         let mut auxiliary = unsafe { stack.add(argv.length + envp.length + 3) };
 
-        let mut random = [0; 16];
+        let (mut random, mut program) = ([0; 16], None);
         loop {
             // SAFETY: pairs up to AT_NULL.
             let [key, value] = unsafe { auxiliary.cast::<[usize; 2]>().read() };
             if key == auxvec::AT_NULL as usize {
                 break;
+            }
+            if key == auxvec::AT_EXECFN as usize {
+                // SAFETY: the kernel gives the address of a NUL-ended string, which stays.
+                program = Some(unsafe { CStr::from_ptr(value as *const c_char) });
             }
             if key == auxvec::AT_RANDOM as usize {
                 // SAFETY: the kernel gives the address of sixteen bytes.
@@ -141,7 +147,12 @@ impl Start {
             // SAFETY: not the last pair.
             auxiliary = unsafe { auxiliary.add(2) };
         }
-        Start { argv, envp, random }
+        Start {
+            argv,
+            envp,
+            program,
+            random,
+        }
     }
 }
 

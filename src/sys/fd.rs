@@ -162,9 +162,22 @@ pub fn write_file(path: &CStr, text: &[u8]) -> Result<()> {
     write(file.fd(), text).map(drop)
 }
 
-/// flock(2), exclusive and without waiting; EAGAIN where somebody else holds it.
-pub fn lock(fd: Fd) -> Result<()> {
-    let operation = k::LOCK_EX | k::LOCK_NB;
+/// How to lock.
+#[derive(Clone, Copy)]
+pub enum Lock {
+    /// Beside others who share.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// flock(2), without waiting; EAGAIN where somebody else's lock is in the way.
+pub fn lock(fd: Fd, kind: Lock) -> Result<()> {
+    let operation = k::LOCK_NB
+        | match kind {
+            Lock::Shared => k::LOCK_SH,
+            Lock::Exclusive => k::LOCK_EX,
+        };
     // SAFETY: numbers only.
     unsafe { call3(k::__NR_flock, [fd.raw(), operation as usize, 0]) }.map(drop)
 }

@@ -45,29 +45,61 @@ fn access(directory: Fd, name: &CStr, mode: u32) -> bool {
 
 /// fstatfs(2): the file system's magic number (linux/magic.h).
 pub fn magic(fd: Fd) -> Result<u32> {
+    statfs(k::__NR_fstatfs, fd.raw()).map(|status| status.f_type as u32)
+}
+
+/// statfs(2): whether set-user-id bits have no effect in the file system that `path` is in.
+#[must_use]
+pub fn is_nosuid(path: &CStr) -> bool {
+    /// ST_NOSUID of linux/statfs.h.
+    const NOSUID: u32 = 2;
+    statfs(k::__NR_statfs, path.as_ptr() as usize)
+        .is_ok_and(|status| status.f_flags as u32 & NOSUID != 0)
+}
+
+/// By descriptor or by path, as `call` has it.
+fn statfs(call: u32, file: usize) -> Result<k::statfs> {
     let mut status = core::mem::MaybeUninit::<k::statfs>::zeroed();
-    let arguments = [fd.raw(), status.as_mut_ptr() as usize, 0];
-    // SAFETY: the kernel writes one statfs.
-    unsafe { call3(k::__NR_fstatfs, arguments) }?;
+    // SAFETY: a descriptor, or a NUL-ended path; the kernel writes one statfs.
+    unsafe { call3(call, [file, status.as_mut_ptr() as usize, 0]) }?;
     // SAFETY: all of it is integers, zeroed before.
-    let status = unsafe { status.assume_init() };
-    Ok(status.f_type as u32)
+    Ok(unsafe { status.assume_init() })
 }
 
 /// statx(2): the uid that owns the file.
 pub fn owner(fd: Fd) -> Result<u32> {
+    status(fd, c"", k::AT_EMPTY_PATH).map(|status| status.stx_uid)
+}
+
+/// Whether the file has root's set-user-id bit.
+#[must_use]
+pub fn is_set_user_id(path: &CStr) -> bool {
+    status(Fd::CWD, path, 0)
+        .is_ok_and(|status| status.stx_uid == 0 && u32::from(status.stx_mode) & k::S_ISUID != 0)
+}
+
+fn status(directory: Fd, path: &CStr, flags: u32) -> Result<k::statx> {
     let mut status = core::mem::MaybeUninit::<k::statx>::zeroed();
     let arguments = [
-        fd.raw(),
-        c"".as_ptr() as usize,
-        k::AT_EMPTY_PATH as usize,
-        k::STATX_UID as usize,
+        directory.raw(),
+        path.as_ptr() as usize,
+        flags as usize,
+        (k::STATX_UID | k::STATX_MODE) as usize,
         status.as_mut_ptr() as usize,
     ];
-    // SAFETY: the kernel writes one statx.
+    // SAFETY: a NUL-ended path; the kernel writes one statx.
     unsafe { call(k::__NR_statx, arguments) }?;
     // SAFETY: all of it is integers, zeroed before.
-    Ok(unsafe { status.assume_init() }.stx_uid)
+    Ok(unsafe { status.assume_init() })
+}
+
+/// getxattr(2): whether the file has capabilities.
+#[must_use]
+pub fn has_capabilities(path: &CStr) -> bool {
+    let name = c"security.capability";
+    let arguments = [path.as_ptr() as usize, name.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: NUL-ended strings; a size of 0 asks for the size alone.
+    unsafe { call(k::__NR_getxattr, arguments) }.is_ok()
 }
 
 /// One entry of a directory.

@@ -50,11 +50,11 @@ fn three_ids(number: u32) -> Result<Ids> {
     Ok(ids)
 }
 
-/// setresuid(2), all three.
-pub fn set_user_ids(id: u32) -> Result<()> {
-    let id = id as usize;
+/// setresuid(2).
+pub fn set_user_ids(ids: Ids) -> Result<()> {
+    let arguments = [ids.real, ids.effective, ids.saved].map(|id| id as usize);
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_setresuid, [id, id, id]) }.map(drop)
+    unsafe { call3(k::__NR_setresuid, arguments) }.map(drop)
 }
 
 /// setresgid(2), all three.
@@ -98,12 +98,68 @@ impl Capabilities {
         inheritable: 0,
     };
 
+    /// These, permitted and in force.
+    #[must_use]
+    pub const fn exactly(set: u64) -> Capabilities {
+        Capabilities {
+            effective: set,
+            permitted: set,
+            inheritable: 0,
+        }
+    }
+
+    /// What a set-id program, or one with file capabilities, makes a box with. To write where only
+    /// root may (the root group's directory has mode 0555) is permitted and not in force: nothing
+    /// is opened with it but the box's group.
+    pub const LENT: Capabilities = Capabilities {
+        effective: LENT_IN_FORCE,
+        permitted: LENT_IN_FORCE | Capabilities::GUARDS,
+        inheritable: 0,
+    };
+
+    /// What a guard of what is lent keeps: to remove a group from the root group's directory.
+    pub const GUARDS: u64 = 1 << k::CAP_DAC_OVERRIDE;
+
+    /// What root's waiting processes keep: also to signal a command that runs as another user.
+    pub const WAITING: u64 = Capabilities::GUARDS | 1 << k::CAP_KILL;
+
+    /// The first that boxes need and that is not permitted, and that it is missing.
+    #[must_use]
+    pub fn first_missing(self) -> &'static [u8] {
+        const NAMES: [(u32, &str); 6] = [
+            (k::CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE is missing"),
+            (k::CAP_SETGID, "CAP_SETGID is missing"),
+            (k::CAP_SETUID, "CAP_SETUID is missing"),
+            (k::CAP_NET_ADMIN, "CAP_NET_ADMIN is missing"),
+            (k::CAP_SYS_CHROOT, "CAP_SYS_CHROOT is missing"),
+            (k::CAP_SYS_ADMIN, "CAP_SYS_ADMIN is missing"),
+        ];
+        NAMES
+            .iter()
+            .find(|(number, _)| self.permitted & (1 << number) == 0)
+            .map_or(b"", |(_, text)| text.as_bytes())
+    }
+
+    /// Whether everything that is lent may be put in force.
+    #[must_use]
+    pub const fn can_be_lent(self) -> bool {
+        let needed = Capabilities::LENT.permitted;
+        self.permitted & needed == needed
+    }
+
     /// Whether CAP_SYS_ADMIN is in force: namespaces can be made without a user namespace.
     #[must_use]
     pub fn may_administer(self) -> bool {
         self.effective & (1 << k::CAP_SYS_ADMIN) != 0
     }
 }
+
+/// To become root and the caller again, for namespaces and the loopback, and for those of a chroot.
+const LENT_IN_FORCE: u64 = 1 << k::CAP_SETGID
+    | 1 << k::CAP_SETUID
+    | 1 << k::CAP_NET_ADMIN
+    | 1 << k::CAP_SYS_CHROOT
+    | 1 << k::CAP_SYS_ADMIN;
 
 /// Of this process; version 3, two words of 32 bits.
 const HEADER: k::__user_cap_header_struct = k::__user_cap_header_struct {
@@ -160,4 +216,15 @@ pub fn set_no_new_privileges() -> Result<()> {
 /// PR_GET_NO_NEW_PRIVS.
 pub fn no_new_privileges() -> Result<bool> {
     super::process::prctl(prctl::PR_GET_NO_NEW_PRIVS, 0).map(|value| value == 1)
+}
+
+/// keyctl(2): leaves the session keyring for a new, empty one.
+///
+/// # Errors
+/// ENOSYS where the kernel has no keyrings.
+pub fn join_new_session_keyring() -> Result<()> {
+    /// KEYCTL_JOIN_SESSION_KEYRING of linux/keyctl.h, with no name.
+    const JOIN: usize = 1;
+    // SAFETY: numbers, and NULL for the name.
+    unsafe { call3(k::__NR_keyctl, [JOIN, 0, 0]) }.map(drop)
 }

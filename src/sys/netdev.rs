@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use linux_raw_sys::{general as k, ioctl as io, net};
 
-use super::fd::OwnedFd;
+use super::fd::{Fd, OwnedFd};
 use super::{Result, call, call3};
 
 /// A socket of one address family, to configure it.
@@ -169,6 +169,14 @@ pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
         OwnedFd::from_raw(one as usize),
         OwnedFd::from_raw(other as usize),
     ))
+}
+
+/// shutdown(2): the other end reads the end of what was sent; what it sends is still received.
+pub fn end_sending(fd: Fd) -> Result<()> {
+    /// SHUT_WR of sys/socket.h.
+    const SENDING: usize = 1;
+    // SAFETY: numbers only.
+    unsafe { call3(k::__NR_shutdown, [fd.raw(), SENDING, 0]) }.map(drop)
 }
 
 #[cfg(test)]

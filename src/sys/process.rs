@@ -234,6 +234,12 @@ pub fn forbid_dump() -> Result<()> {
     prctl(p::PR_SET_DUMPABLE, 0).map(drop)
 }
 
+/// PR_SET_DUMPABLE 1: the files of /proc/self are the user's again. Only for a process that has
+/// nothing of which the user could make use.
+pub fn allow_dump() -> Result<()> {
+    prctl(p::PR_SET_DUMPABLE, 1).map(drop)
+}
+
 /// PR_SET_NAME: what ps(1) shows; at most 15 bytes.
 pub fn set_name(name: &CStr) {
     // SAFETY: the kernel reads up to 16 bytes or the NUL.

@@ -20,7 +20,19 @@ macro_rules! signals {
 }
 
 impl Signal {
-    signals! { SIGALRM SIGCHLD SIGCONT SIGHUP SIGIO SIGPIPE SIGPROF SIGSTOP SIGURG SIGVTALRM SIGKILL }
+    signals! {
+        SIGALRM SIGCHLD SIGCONT SIGHUP SIGINT SIGIO SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGTSTP
+        SIGURG SIGVTALRM SIGWINCH
+    }
+
+    /// Whether a terminal sends it to its processes, by a key or by what happens to it.
+    #[must_use]
+    pub fn is_of_terminal(self) -> bool {
+        matches!(
+            self,
+            Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP | Signal::SIGHUP | Signal::SIGWINCH
+        )
+    }
 
     /// A number that the kernel gave.
     #[must_use]

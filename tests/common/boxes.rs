@@ -440,16 +440,6 @@ impl Traced {
         Traced(pid)
     }
 
-    /// Goes on to the next entry or exit of a system call.
-    pub fn next_system_call(&self) {
-        // SAFETY: numbers only.
-        assert_eq!(
-            unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.0, 0usize, 0usize) },
-            0
-        );
-        self.wait();
-    }
-
     /// Waits until it stops.
     pub fn wait(&self) -> i32 {
         let mut status = 0;

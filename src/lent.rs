@@ -1,0 +1,42 @@
+//! Why the file's set-user-id bit or capabilities lent nothing, for the message of a box that cannot
+//! be had without. Looked into only then, by a process without privileges. execve(2),
+//! capabilities(7).
+#![forbid(unsafe_code)]
+
+use core::ffi::CStr;
+
+use crate::caller::Caller;
+use crate::sys::fd::{self, Fd, Mode};
+use crate::sys::{fs, ids};
+
+/// The reason, where the program is installed to lend something; otherwise nothing.
+#[must_use]
+pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> &'static [u8] {
+    let Some(program) = program else { return b"" };
+    if caller.uid == 0 || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
+        return b"";
+    }
+    if ids::no_new_privileges() == Ok(true) {
+        b"no_new_privs is set"
+    } else if fs::is_nosuid(program) {
+        b"its file system is mounted nosuid"
+    } else if is_traced() {
+        b"it is traced"
+    } else {
+        caller.missing_capability()
+    }
+}
+
+/// TracerPid of /proc/self/status. proc_pid_status(5).
+fn is_traced() -> bool {
+    let mut text = [0; 1024];
+    let Ok(file) = fd::openat(Fd::CWD, c"/proc/self/status", Mode::Read) else {
+        return false;
+    };
+    let length = fd::read(file.fd(), &mut text).unwrap_or(0);
+    let mut lines = text
+        .get(..length)
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n');
+    lines.any(|line| line.starts_with(b"TracerPid:") && !line.ends_with(b"\t0"))
+}
