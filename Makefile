@@ -17,7 +17,7 @@ GROUP ?= portage
 SETUID ?= yes
 FEATURES = $(if $(filter no,$(SETUID)),--no-default-features)
 # What the program needs, permitted and not effective: it puts in force what it uses.
-CAPS = cap_dac_override,cap_setgid,cap_setuid,cap_net_admin,cap_sys_chroot,cap_sys_admin+p
+CAPS = cap_dac_override,cap_kill,cap_setgid,cap_setuid,cap_net_admin,cap_sys_chroot,cap_sys_admin+p
 
 .PHONY: all test test-installed check fmt clippy portage-test size install install-files \
 	install-setuid install-caps clean help

@@ -12,7 +12,8 @@ use crate::sys::fd::{self, Fd, Lock, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
 use crate::sys::path::{Name, Path};
 use crate::sys::poll::{self, Event, Milliseconds};
-use crate::sys::process::Pid;
+use crate::sys::process::{self, Pid};
+use crate::sys::signal::Signal;
 use crate::sys::{Errno, Result, ids};
 
 /// CGROUP2_SUPER_MAGIC of linux/magic.h: tells the real thing from a directory that looks alike.
@@ -41,19 +42,15 @@ const TIME_FOR_STALE: Milliseconds = 300;
 /// A box's control group. All of it is opened before COMMAND starts: later a limit on open files
 /// could be in the way.
 pub struct Cgroup {
+    /// Somebody else's.
     parent: Fd,
     name: Name,
-    directory: Fd,
-    procs: Fd,
-    events: Fd,
-    kill: Fd,
-    freeze: Fd,
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        self.fds().into_iter().for_each(fd::close);
-    }
+    directory: OwnedFd,
+    procs: OwnedFd,
+    events: OwnedFd,
+    freeze: OwnedFd,
+    /// Since Linux 5.14.
+    kill: Option<OwnedFd>,
 }
 
 /// The group that this process is in.
@@ -223,45 +220,54 @@ impl Cgroup {
         let directory = fd::openat(parent, name.as_cstr(), Mode::Directory)?;
         // Under the lock: what can be opened then belongs to a group that is still there.
         fd::lock(directory.fd(), lock)?;
-        let open = |file, mode| fd::openat(directory.fd(), file, mode).map(OwnedFd::keep);
-        let parent = fd::openat(parent, c".", Mode::Directory)?.keep();
+        let open = |file, mode| fd::openat(directory.fd(), file, mode);
         let procs = open(c"cgroup.procs", Mode::Read)?;
         let events = open(c"cgroup.events", Mode::Read)?;
-        let kill = open(c"cgroup.kill", Mode::Write)?;
         let freeze = open(c"cgroup.freeze", Mode::Write)?;
+        let kill = match open(c"cgroup.kill", Mode::Write) {
+            Err(Errno::ENOENT) => None,
+            result => Some(result?),
+        };
         Ok(Cgroup {
             parent,
             name,
-            directory: directory.keep(),
+            directory,
             procs,
             events,
-            kill,
             freeze,
+            kill,
         })
     }
 
     /// The descriptors that a process of the box keeps open to wait, kill and remove.
     #[must_use]
     pub fn fds(&self) -> [Fd; 6] {
+        let events = self.events.fd();
         [
             self.parent,
-            self.directory,
-            self.procs,
-            self.events,
-            self.kill,
-            self.freeze,
+            self.directory.fd(),
+            self.procs.fd(),
+            events,
+            self.freeze.fd(),
+            self.kill.as_ref().map_or(events, OwnedFd::fd),
         ]
+    }
+
+    /// Whether the kernel kills all of it at once; otherwise that takes CAP_KILL.
+    #[must_use]
+    pub fn is_killed_at_once(&self) -> bool {
+        self.kill.is_some()
     }
 
     /// Whether anything lives in it or below.
     fn is_populated(&self) -> Result<bool> {
-        has_event(self.events, b"populated 1")
+        has_event(self.events.fd(), b"populated 1")
     }
 
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
-        let mut members = Pids::of(self.procs);
+        let mut members = Pids::of(self.procs.fd());
         while let Some(member) = members.next() {
             if member == pid {
                 return true;
@@ -273,20 +279,24 @@ impl Cgroup {
     /// Stops all of the group and waits until it has stopped, at most a second: a process in an
     /// uninterruptible sleep stops later.
     pub fn freeze(&self) -> Result<()> {
-        fd::write(self.freeze, b"1")?;
-        wait_for_event(self.events, b"frozen 1", 1000)
+        fd::write(self.freeze.fd(), b"1")?;
+        wait_for_event(self.events.fd(), b"frozen 1", 1000)
     }
 
     /// Lets it go on.
     pub fn thaw(&self) -> Result<()> {
-        fd::write(self.freeze, b"0").map(drop)
+        fd::write(self.freeze.fd(), b"0").map(drop)
     }
 
     /// The processes in the group and below, but for one.
     fn members(&self, except: Option<Pid>) -> Processes {
         let mut found = Processes::new();
         // What cannot be read is not named.
-        let _ = collect(self.directory, NAMED_DEPTH, &mut found, except);
+        let _ = for_each_member(self.directory.fd(), NAMED_DEPTH, &mut |pid| {
+            if Some(pid) != except {
+                found.add(pid);
+            }
+        });
         found
     }
 
@@ -334,11 +344,32 @@ impl Cgroup {
 
     /// Kills everything inside, waits for its end, and removes the groups inside.
     fn empty(&self, time: Milliseconds) -> Result<()> {
-        if self.is_populated()? {
-            fd::write(self.kill, b"1")?;
-            wait_for_event(self.events, b"populated 0", time)?;
+        let end = poll::now() + time;
+        while self.is_populated()? {
+            match &self.kill {
+                Some(kill) => {
+                    fd::write(kill.fd(), b"1")?;
+                    wait_for_event(self.events.fd(), b"populated 0", time)?;
+                }
+                None => self.kill_each(end)?,
+            }
         }
-        remove_below(self.directory)
+        remove_below(self.directory.fd())
+    }
+
+    /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
+    /// its pid to another. SIGKILL ends what is frozen, too.
+    fn kill_each(&self, end: Milliseconds) -> Result<()> {
+        // What cannot be frozen is killed all the same, and looked for again.
+        let _ = self.freeze();
+        for_each_member(self.directory.fd(), KILLED_DEPTH, &mut |pid| {
+            let _ = process::send(pid, Signal::SIGKILL);
+        })?;
+        let left = end.saturating_sub(poll::now());
+        match wait_for_event(self.events.fd(), b"populated 0", left.min(100)) {
+            Err(Errno::EBUSY) if left > 0 => Ok(()),
+            result => result,
+        }
     }
 
     /// Removes the groups of boxes beside this one that nobody cleans up any more.
@@ -384,7 +415,7 @@ fn remove_if_stale(parent: Fd, name: &[u8], uid: u32, time: Milliseconds) -> Res
     let mut owned = Name::new();
     owned.push(name)?;
     let group = Cgroup::open_locked(parent, owned, Lock::Exclusive)?;
-    if fs::owner(group.directory)? == uid {
+    if fs::owner(group.directory.fd())? == uid {
         group.destroy(time)
     } else {
         Ok(())
@@ -460,24 +491,24 @@ fn first_child(group: Fd) -> Result<Option<Name>> {
     Ok(None)
 }
 
-/// How deep processes are looked for, to be named. They are killed however deep they are.
+/// How deep processes are looked for, to be named.
 const NAMED_DEPTH: u32 = 6;
+/// And to be killed one by one.
+const KILLED_DEPTH: u32 = 64;
 
 /// The processes of a group and of those below it, by recursion of limited depth.
-fn collect(group: Fd, depth: u32, found: &mut Processes, except: Option<Pid>) -> Result<()> {
+fn for_each_member(group: Fd, depth: u32, visit: &mut dyn FnMut(Pid)) -> Result<()> {
     let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
     let mut pids = Pids::of(procs.fd());
     while let Some(pid) = pids.next() {
-        if Some(pid) != except {
-            found.add(pid);
-        }
+        visit(pid);
     }
     let mut listing = Listing::new();
     let directory = fd::openat(group, c".", Mode::Directory)?;
     while depth > 0 && listing.read(directory.fd())? {
         for entry in listing.entries().filter(|entry| entry.is_directory) {
             let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
-            collect(child.fd(), depth - 1, found, except)?;
+            for_each_member(child.fd(), depth - 1, visit)?;
         }
     }
     Ok(())

@@ -160,8 +160,8 @@ fn retire_as(caller: &Caller) -> SysResult<()> {
     process::forbid_dump()
 }
 
-/// A guard of what is lent is root's alone, out of the caller's reach. It owns what it kills, and
-/// keeps the capability to remove it.
+/// A guard of what is lent is root's alone, out of the caller's reach, with the capabilities to
+/// kill and to remove.
 pub fn retire_as_guard(caller: &Caller) -> Result<(), Failure> {
     if caller.authority != Authority::Lent {
         return retire(caller);
@@ -173,7 +173,7 @@ fn become_root() -> SysResult<()> {
     ids::set_groups(&[])?;
     ids::set_group_ids(0)?;
     ids::set_user_ids(Ids::all(0))?;
-    let kept = Capabilities::exactly(Capabilities::GUARDS);
+    let kept = Capabilities::exactly(Capabilities::WAITING);
     ids::set_capabilities(kept)?;
     ids::set_no_new_privileges()?;
     process::forbid_dump()?;
@@ -182,6 +182,15 @@ fn become_root() -> SysResult<()> {
     } else {
         Err(Errno::EPERM)
     }
+}
+
+/// A guard whose group the kernel kills at once needs none to kill.
+pub fn give_up_killing(caller: &Caller) -> Result<(), Failure> {
+    if caller.authority != Authority::Lent {
+        return Ok(());
+    }
+    let kept = Capabilities::exactly(Capabilities::GUARDS);
+    ids::set_capabilities(kept).at(Step::DropCapabilities)
 }
 
 /// Before anything is said: no message is written with privileges that are lent (CVE-2012-0056).

@@ -142,6 +142,9 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
         cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
     }
     let (group, seed) = Cgroup::create(site.parent, site.label, site.seed).at(Step::MakeGroup)?;
+    if group.is_killed_at_once() {
+        creds::give_up_killing(caller)?;
+    }
     say(death, MADE, seed.to_ne_bytes()).at(Step::StartGuard)?;
     group.remove_stale();
     Ok(group)

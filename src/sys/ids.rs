@@ -113,21 +113,23 @@ impl Capabilities {
     /// is opened with it but the box's group.
     pub const LENT: Capabilities = Capabilities {
         effective: LENT_IN_FORCE,
-        permitted: LENT_IN_FORCE | Capabilities::GUARDS,
+        permitted: LENT_IN_FORCE | Capabilities::WAITING,
         inheritable: 0,
     };
 
     /// What a guard of what is lent keeps: to remove a group from the root group's directory.
     pub const GUARDS: u64 = 1 << k::CAP_DAC_OVERRIDE;
 
-    /// What root's waiting processes keep: also to signal a command that runs as another user.
+    /// What root's waiting processes keep: also to signal a command that runs as another user. A
+    /// guard of what is lent kills with it where the kernel does not do that at once.
     pub const WAITING: u64 = Capabilities::GUARDS | 1 << k::CAP_KILL;
 
     /// The first that boxes need and that is not permitted, and that it is missing.
     #[must_use]
     pub fn first_missing(self) -> &'static [u8] {
-        const NAMES: [(u32, &str); 6] = [
+        const NAMES: [(u32, &str); 7] = [
             (k::CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE is missing"),
+            (k::CAP_KILL, "CAP_KILL is missing"),
             (k::CAP_SETGID, "CAP_SETGID is missing"),
             (k::CAP_SETUID, "CAP_SETUID is missing"),
             (k::CAP_NET_ADMIN, "CAP_NET_ADMIN is missing"),
