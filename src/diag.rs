@@ -7,10 +7,10 @@ use crate::cli::{self, Usage};
 use crate::policy::Isolation;
 use crate::step::{Failure, Step};
 use crate::sys::args::Strings;
-use crate::sys::errno::nth_line;
 use crate::sys::fd::{self, Fd};
 use crate::sys::path::Text;
 use crate::sys::process::Pid;
+use crate::sys::words::nth_line;
 use crate::sys::{Errno, fs};
 
 /// A line that is cut where it gets too long.

@@ -7,8 +7,8 @@
 mod rt;
 
 use phasebox::child::{self, Place};
-use phasebox::cli::{self, Action, HELP, VERSION};
-use phasebox::plan::{self, Caller};
+use phasebox::cli;
+use phasebox::plan::{Caller, Plan};
 use phasebox::policy::Isolation;
 use phasebox::step::{At, Step};
 use phasebox::sys::args::Start;
@@ -25,22 +25,18 @@ fn main(start: Start) -> ! {
         process::exit(status::FAILED)
     });
 
-    let plan = match &cli::parse(start.argv) {
-        Ok(Action::Run(request)) => plan::make(request, caller, &start),
-        Ok(Action::Help) => print(HELP),
-        Ok(Action::Version) => print(VERSION),
-        Err(usage) => Err(*usage),
-    };
-    let plan = match &plan {
-        Ok(plan) => plan,
-        Err(usage) => {
-            diag::usage(start.argv, *usage);
-            process::exit(status::FAILED)
-        }
-    };
+    let mut plan = Plan::new(caller, &start);
+    let planned = cli::parse(start.argv).and_then(|request| match request.text() {
+        Some(text) => print(text),
+        None => plan.fill(&request),
+    });
+    if let Err(usage) = planned {
+        diag::usage(start.argv, usage);
+        process::exit(status::FAILED)
+    }
 
     if plan.isolation.has(Isolation::CGROUP | Isolation::PID) {
-        stub::run(plan)
+        stub::run(&plan)
     }
     // Nothing to wait for: the command takes this process's place.
     let place = Place {
@@ -48,7 +44,7 @@ fn main(start: Start) -> ! {
         stub: None,
         init: None,
     };
-    child::run(plan, &place)
+    child::run(&plan, &place)
 }
 
 fn print(text: &str) -> ! {

@@ -1,7 +1,7 @@
 //! The steps that can fail, in the order in which they are made: the names that messages use.
 #![forbid(unsafe_code)]
 
-use crate::sys::errno::nth_line;
+use crate::sys::words::nth_line;
 use crate::sys::{Errno, Result as SysResult};
 
 macro_rules! steps {

@@ -2,6 +2,8 @@
 
 use linux_raw_sys::errno as raw;
 
+use super::words::{nth_line, parts};
+
 /// What a system call returns.
 pub type Result<T> = core::result::Result<T, Errno>;
 
@@ -56,16 +58,6 @@ errnos! {
     ENETDOWN "network is down",
 }
 
-/// A line of a table of texts.
-#[must_use]
-pub fn nth_line(table: &'static str, index: usize) -> &'static [u8] {
-    table
-        .as_bytes()
-        .split(|byte| *byte == b'\n')
-        .nth(index)
-        .unwrap_or_default()
-}
-
 impl Errno {
     /// The number as the kernel gives it, made positive: 1 to 4095.
     #[must_use]
@@ -85,7 +77,8 @@ impl Errno {
         let index = NUMBERS
             .iter()
             .position(|number| usize::from(*number) == self.0)?;
-        let mut parts = nth_line(TEXTS, index).splitn(2, |byte| *byte == b' ');
-        Some((parts.next()?, parts.next()?))
+        let line = nth_line(TEXTS, index);
+        let name = parts(line, b' ').next()?;
+        Some((name, line.get(name.len() + 1..)?))
     }
 }

@@ -7,8 +7,8 @@ use super::{Errno, Result};
 /// At most `N` - 1 bytes, always ended by a NUL.
 #[derive(Clone)]
 pub struct Text<const N: usize> {
-    bytes: [u8; N],
     length: usize,
+    bytes: [u8; N],
 }
 
 /// A path: PATH_MAX of linux/limits.h.
