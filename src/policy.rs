@@ -39,6 +39,12 @@ impl Isolation {
         Isolation::ALL.get(index).copied().unwrap_or_default()
     }
 
+    /// The place in [`Isolation::ALL`] of what is one kind only.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+
     /// Whether it has any of `kinds`.
     #[must_use]
     pub const fn has(self, kinds: Isolation) -> bool {
