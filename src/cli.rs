@@ -69,8 +69,10 @@ const ONLY_ROOT: usize = Opt::User as usize;
 /// What the caller wants.
 pub struct Request {
     argv: Strings,
-    /// Where COMMAND is in the argument vector; until that is found, the word that is being read.
-    pub command: usize,
+    /// COMMAND and its arguments; until that is found, the words that are still to be read.
+    pub command: Strings,
+    /// Where that is in the argument vector.
+    place: usize,
     /// All the isolation, by flags and by policy.
     pub isolation: Isolation,
     /// `--umask`.
@@ -158,14 +160,14 @@ impl Request {
     /// Reads the argument vector up to COMMAND, or to an option that makes the rest pointless.
     #[inline(never)]
     fn read_options(&mut self) -> Result<(), Usage> {
-        while let Some(word) = self.argv.get(self.command) {
+        while let Some(word) = self.command.first() {
             let [b'-', first, ..] = word.to_bytes() else {
                 break;
             };
             if *first != b'-' {
                 self.read_letters(word)?;
             } else if word == c"--" {
-                self.command += 1;
+                self.advance();
                 break;
             } else {
                 self.read_long(word)?;
@@ -173,9 +175,15 @@ impl Request {
                     return Ok(());
                 }
             }
-            self.command += 1;
+            self.advance();
         }
         self.complete()
+    }
+
+    /// To the next word.
+    fn advance(&mut self) {
+        self.command = self.command.rest();
+        self.place += 1;
     }
 
     /// Reads `-nicpm`.
@@ -200,8 +208,8 @@ impl Request {
             skipped = name.len() + 1;
         } else if option >= WITH_VALUE {
             let missing = self.fault_here(Reason::ValueMissing);
-            self.command += 1;
-            if self.argv.get(self.command).is_none() {
+            self.advance();
+            if self.command.first().is_none() {
                 return Err(missing);
             }
         }
@@ -211,14 +219,14 @@ impl Request {
 
     /// The word that is being read is at fault.
     fn fault_here(&self, reason: Reason) -> Usage {
-        Usage::new(word_number(self.command), reason)
+        Usage::new(word_number(self.place), reason)
     }
 
     /// An option was given, its value in the word that is being read, after the `skipped` bytes.
     #[inline(never)]
     fn take(&mut self, option: usize, skipped: usize) {
         if let Some(given) = self.given.get_mut(option) {
-            *given = word_number(self.command) | skipped as u32;
+            *given = word_number(self.place) | skipped as u32;
         }
         self.isolation = self.isolation | Isolation::nth(option);
     }
@@ -249,7 +257,7 @@ impl Request {
             let mask = parse_umask(text).map_err(|reason| self.fault(Opt::Umask, reason))?;
             self.umask = Some(mask);
         }
-        match self.argv.get(self.command) {
+        match self.command.first() {
             Some(_) => Ok(()),
             None => Err(self.fault_here(Reason::NoCommand)),
         }
@@ -326,7 +334,8 @@ impl Usage {
 pub fn parse(argv: Strings) -> Result<Request, Usage> {
     let mut request = Request {
         argv,
-        command: 1,
+        command: argv.rest(),
+        place: 1,
         isolation: Isolation::default(),
         umask: None,
         given: [0; OPTIONS],
@@ -407,14 +416,12 @@ mod tests {
     fn options_end_at_the_first_word_that_is_not_one() {
         run(&["-n", "make", "-i", "--pid"], |request| {
             assert_eq!(request.isolation, Isolation::NET);
-            assert_eq!(request.command, 2);
+            assert_eq!(request.place, 2);
         });
-        run(&["-n", "--", "-i"], |request| {
-            assert_eq!(request.command, 3)
-        });
-        run(&["-"], |request| assert_eq!(request.command, 1));
-        run(&[""], |request| assert_eq!(request.command, 1));
-        run(&["--", "--", "x"], |request| assert_eq!(request.command, 2));
+        run(&["-n", "--", "-i"], |request| assert_eq!(request.place, 3));
+        run(&["-"], |request| assert_eq!(request.place, 1));
+        run(&[""], |request| assert_eq!(request.place, 1));
+        run(&["--", "--", "x"], |request| assert_eq!(request.place, 2));
     }
 
     #[test]
@@ -450,7 +457,7 @@ mod tests {
     fn the_group_name_is_taken_only_after_an_equals_sign() {
         run(&["--cgroup", "x", "y"], |request| {
             assert_eq!(request.group_name(), None);
-            assert_eq!(request.command, 2);
+            assert_eq!(request.place, 2);
         });
         run(&["--cgroup=sys-apps/sed-4.9_p1+x:y", "x"], |request| {
             assert_eq!(request.group_name(), Some(&b"sys-apps/sed-4.9_p1+x:y"[..]));
@@ -561,7 +568,7 @@ mod tests {
         let text = |words| parse(argv(words)).unwrap().text();
         assert_eq!(text(&["-n", "--help"]), Some(HELP));
         assert_eq!(text(&["--version", "x"]), Some(VERSION));
-        run(&["x", "--help"], |request| assert_eq!(request.command, 1));
+        run(&["x", "--help"], |request| assert_eq!(request.place, 1));
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub fn usage(argv: Strings, usage: Usage) {
 pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
     let mut line = Line::new();
     line.unable_to(b"execute ");
-    line.quoted(argv.get(0).unwrap_or_default().to_bytes());
+    line.quoted(argv.first().unwrap_or_default().to_bytes());
     line.because(errno);
     if errno == Errno::E2BIG {
         let (arguments, _) = measure(argv);

@@ -170,7 +170,7 @@ impl Plan {
         self.best_effort = request.has(Opt::BestEffort);
         self.quiet = request.has(Opt::Quiet);
         self.umask = request.umask;
-        self.command.argv = self.command.argv.from(request.command);
+        self.command.argv = request.command;
         self.group_parent = request.path(Opt::CgroupParent);
         let name = request.group_name();
         push_group_name(
@@ -218,7 +218,7 @@ impl Plan {
 impl Command {
     /// COMMAND without its directory.
     fn base_name(self) -> &'static [u8] {
-        let name = self.argv.get(0).unwrap_or_default();
+        let name = self.argv.first().unwrap_or_default();
         parts(name.to_bytes(), b'/').last().unwrap_or_default()
     }
 }
