@@ -3,34 +3,41 @@
 
 use crate::ns::NewNet;
 use crate::step::{At, Failure, Step};
-use crate::sys::fd;
-use crate::sys::netdev::Control;
-use crate::sys::path::Text;
-use crate::sys::{Errno, process};
+use crate::sys::netdev::{Change, Control};
+use crate::sys::{Errno, path, process};
 
 /// The loopback interface has this index in every network namespace: it is the first.
 const LOOPBACK_INDEX: i32 = 1;
 
+/// The loopback interface, and an alias of it for one more address.
+const LOOPBACK: [u8; 8] = *b"lo\0\0\0\0\0\0";
+const ALIAS: [u8; 8] = *b"lo:1\0\0\0\0";
+
+/// The first steps, in order.
+const CHANGES: [(Step, Change); 3] = [
+    // The kernel adds 127.0.0.1/8 and ::1/128 by itself.
+    (Step::LoopbackUp, Change::up(LOOPBACK)),
+    // An address that is not loopback's: without one, getaddrinfo(3) with AI_ADDRCONFIG finds no
+    // localhost (bug 690758). One host only: with a wider prefix every address in it would answer.
+    (Step::LoopbackAddress, Change::address(ALIAS, [10, 0, 0, 1])),
+    (Step::LoopbackAddress, Change::netmask(ALIAS, [255; 4])),
+];
+
 /// Sets the loopback interface up, with everything that a test suite expects of a network.
 ///
 /// The witness shows that this is a new network, not the host's.
+#[inline(never)]
 pub fn configure(_: &NewNet, gid: u32) -> Result<(), Failure> {
     let ipv4 = Control::ipv4().at(Step::LoopbackUp)?;
-    // The kernel adds 127.0.0.1/8 and ::1/128 by itself.
-    ipv4.set_up(c"lo").at(Step::LoopbackUp)?;
-
-    // An address that is not loopback's: without one, getaddrinfo(3) with AI_ADDRCONFIG finds no
-    // localhost (bug 690758). One host only: with a wider prefix every address in it would answer.
-    ipv4.set_address(c"lo:1", [10, 0, 0, 1])
-        .at(Step::LoopbackAddress)?;
-    ipv4.set_netmask(c"lo:1", [255, 255, 255, 255])
-        .at(Step::LoopbackAddress)?;
+    for (step, change) in &CHANGES {
+        ipv4.make(change).at(*step)?;
+    }
     add_ipv6_address().at(Step::LoopbackAddress)?;
 
     // No default route: what is not here must fail at once, not time out.
     ipv4.add_route(c"lo", [224, 0, 0, 0], [240, 0, 0, 0])
         .at(Step::LoopbackRoute)?;
-    ipv4.add_route(c"lo", [255, 255, 255, 255], [255, 255, 255, 255])
+    ipv4.add_route(c"lo", [255; 4], [255; 4])
         .at(Step::LoopbackRoute)?;
 
     allow_ping(gid).at(Step::Ping)?;
@@ -69,9 +76,5 @@ fn allow_ping(gid: u32) -> Result<(), Errno> {
 }
 
 fn set_ping_range(first: u32, last: u32) -> Result<(), Errno> {
-    let mut range = Text::<32>::new();
-    range.push_number(u64::from(first))?;
-    range.push(b" ")?;
-    range.push_number(u64::from(last))?;
-    fd::write_file(c"/proc/sys/net/ipv4/ping_group_range", range.as_bytes())
+    path::write_numbers(c"/proc/sys/net/ipv4/ping_group_range", &[first, last])
 }

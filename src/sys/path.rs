@@ -88,6 +88,7 @@ impl Buffer<[u8]> {
 
     /// The bytes, without the NUL.
     #[must_use]
+    #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -97,6 +98,18 @@ impl Buffer<[u8]> {
     pub fn as_cstr(&self) -> &CStr {
         super::args::until_nul(&self.bytes).unwrap_or_default()
     }
+}
+
+/// Writes up to three numbers to one of the kernel's own files, a space after each.
+#[inline(never)]
+pub fn write_numbers(path: &CStr, numbers: &[u32]) -> Result<()> {
+    let mut line = Text::<64>::new();
+    for number in numbers {
+        // There is room for three.
+        let _ = line.push_number(u64::from(*number));
+        let _ = line.push(b" ");
+    }
+    super::fd::write_file(path, line.as_bytes())
 }
 
 #[cfg(test)]
