@@ -1,7 +1,7 @@
 //! The steps that can fail, in the order in which they are made: the names that messages use.
 #![forbid(unsafe_code)]
 
-use crate::sys::errno::nth_line;
+use crate::sys::words::nth_line;
 use crate::sys::{Errno, Result as SysResult};
 
 macro_rules! steps {
@@ -10,8 +10,7 @@ macro_rules! steps {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Step { $(#[doc = $text] $step,)* }
 
-        /// All of them, in order, and in the same order what comes after "unable to".
-        const STEPS: &[Step] = &[$(Step::$step),*];
+        /// In the same order what comes after "unable to".
         const TEXTS: &str = concat!($($text, "\n"),*);
     };
 }
@@ -61,14 +60,6 @@ steps! {
     Wait "wait for the command",
 }
 
-impl Step {
-    /// What comes after "unable to".
-    #[must_use]
-    pub fn text(self) -> &'static [u8] {
-        nth_line(TEXTS, self as usize)
-    }
-}
-
 /// A step that failed, and the kernel's answer: packed, to be returned in a register.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Failure(usize);
@@ -83,10 +74,10 @@ impl Failure {
         Failure((step as usize) << STEP_SHIFT | errno.number())
     }
 
-    /// What was tried.
+    /// What was tried: what comes after "unable to".
     #[must_use]
-    pub fn step(self) -> Option<Step> {
-        STEPS.get(self.0 >> STEP_SHIFT).copied()
+    pub fn text(self) -> &'static [u8] {
+        nth_line(TEXTS, self.0 >> STEP_SHIFT)
     }
 
     /// To send it to another process of the program.
@@ -126,13 +117,18 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_step_and_errno() {
-        for step in STEPS {
+        let mut lines = TEXTS.lines();
+        for step in 0..=Step::Wait as usize {
+            let text = lines.next().unwrap();
+            assert!(!text.is_empty());
             for errno in [Errno::EPERM, Errno::from_raw(4095)] {
-                let failure = Failure::new(*step, errno);
-                assert_eq!((failure.step(), failure.errno()), (Some(*step), errno));
+                let failure = Failure(step << STEP_SHIFT | errno.number());
+                assert_eq!((failure.text(), failure.errno()), (text.as_bytes(), errno));
             }
-            assert!(!step.text().is_empty());
         }
-        assert_eq!(Step::Wait.text(), b"wait for the command");
+        assert_eq!(lines.next(), None);
+        let failure = Failure::new(Step::Wait, Errno::EINTR);
+        assert_eq!(failure.text(), b"wait for the command");
+        assert_eq!(failure.errno(), Errno::EINTR);
     }
 }

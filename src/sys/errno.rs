@@ -2,6 +2,8 @@
 
 use linux_raw_sys::errno as raw;
 
+use super::words::nth_line;
+
 /// What a system call returns.
 pub type Result<T> = core::result::Result<T, Errno>;
 
@@ -15,9 +17,9 @@ macro_rules! errnos {
             $(#[doc = $meaning] pub const $name: Errno = Errno(raw::$name as usize);)*
         }
 
-        /// The numbers, and in the same order a name and a meaning for each.
+        /// The numbers, and in the same order what messages say of each.
         const NUMBERS: &[u8] = &[$(raw::$name as u8),*];
-        const TEXTS: &str = concat!($(stringify!($name), " ", $meaning, "\n"),*);
+        const TEXTS: &str = concat!($($meaning, " (", stringify!($name), ")\n"),*);
     };
 }
 
@@ -56,16 +58,6 @@ errnos! {
     ENETDOWN "network is down",
 }
 
-/// A line of a table of texts.
-#[must_use]
-pub fn nth_line(table: &'static str, index: usize) -> &'static [u8] {
-    table
-        .as_bytes()
-        .split(|byte| *byte == b'\n')
-        .nth(index)
-        .unwrap_or_default()
-}
-
 impl Errno {
     /// The number as the kernel gives it, made positive: 1 to 4095.
     #[must_use]
@@ -79,13 +71,11 @@ impl Errno {
         self.0
     }
 
-    /// Its name as in errno(3) and what it means; none for one that this program never meets.
+    /// What it means, and its name as in errno(3); none for one that this program never meets.
     #[must_use]
-    pub fn describe(self) -> Option<(&'static [u8], &'static [u8])> {
-        let index = NUMBERS
-            .iter()
-            .position(|number| usize::from(*number) == self.0)?;
-        let mut parts = nth_line(TEXTS, index).splitn(2, |byte| *byte == b' ');
-        Some((parts.next()?, parts.next()?))
+    pub fn text(self) -> Option<&'static [u8]> {
+        let mut numbers = NUMBERS.iter();
+        let index = numbers.position(|number| usize::from(*number) == self.0)?;
+        Some(nth_line(TEXTS, index))
     }
 }

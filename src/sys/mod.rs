@@ -19,6 +19,7 @@ pub mod path;
 pub mod poll;
 pub mod process;
 pub mod signal;
+pub mod words;
 
 pub use errno::{Errno, Result};
 

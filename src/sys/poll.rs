@@ -37,6 +37,14 @@ pub fn wait(watched: [(Fd, Event); 2], timeout: Option<Milliseconds>) -> Result<
     }
 }
 
+/// Does nothing for a time.
+pub fn sleep(time: Milliseconds) -> Result<()> {
+    match ppoll(&mut [], Some(time)) {
+        Err(Errno::EINTR) => Ok(()),
+        result => result,
+    }
+}
+
 /// How many of the three descriptors are closed.
 pub(super) fn count_closed(fds: [Fd; 3]) -> Result<usize> {
     let mut entries = fds.map(|fd| k::pollfd {
