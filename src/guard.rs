@@ -36,9 +36,9 @@ pub struct Guard {
     life: OwnedFd,
 }
 
-/// What the guard says first.
-const MADE: u8 = b'm';
-const FAILED: u8 = b'f';
+/// What the guard says first: with the seed of the group's name, or with the failure.
+const MADE: u64 = 0;
+const FAILED: u64 = 1;
 
 impl Guard {
     /// Starts it, to make a group. It works while the caller of this goes on.
@@ -46,7 +46,7 @@ impl Guard {
         Guard::fork(|death| match prepare(caller, site, death) {
             Ok(group) => serve(&group, death),
             Err(failure) => {
-                let _ = say(death, FAILED, failure.to_bytes());
+                let _ = fd::write_pair(death, [FAILED, failure.number() as u64]);
                 status::FAILED
             }
         })
@@ -81,13 +81,10 @@ impl Guard {
     /// # Errors
     /// Why it could not be made; ECHILD where the guard was killed.
     pub fn wait_until_ready(&self) -> Result<u64, Failure> {
-        let mut message = [0; 9];
-        let length = fd::read(self.life.fd(), &mut message).at(Step::StartGuard)?;
-        let [kind, value @ ..] = message;
-        match kind {
-            MADE if length == message.len() => Ok(u64::from_ne_bytes(value)),
-            FAILED if length == message.len() => Err(Failure::from_bytes(value)),
-            _ => Err(Failure::new(Step::StartGuard, Errno::ECHILD)),
+        match fd::read_pair(self.life.fd()) {
+            Ok([MADE, seed]) => Ok(seed),
+            Ok([_, failure]) => Err(Failure::from_number(failure as usize)),
+            Err(_) => Err(Failure::new(Step::StartGuard, Errno::ECHILD)),
         }
     }
 
@@ -105,16 +102,11 @@ impl Guard {
 
     /// Has it end the box. What it has to say comes by [`Guard::fd`]; then it ends.
     pub fn release(&self, naming: Naming) {
-        let [a, b, c, d] = match naming {
-            Naming::Quiet => return self.close(),
-            Naming::AllBut(except) => except.map_or(0, Pid::number).to_ne_bytes(),
-        };
-        // Where it is dead, that is seen by its end.
-        let _ = fd::write(self.life.fd(), &[a, b, c, d]);
-        self.close();
-    }
-
-    fn close(&self) {
+        if let Naming::AllBut(except) = naming {
+            // Where it is dead, that is seen by its end.
+            let except = except.map_or(0, Pid::number);
+            let _ = fd::write_pair(self.life.fd(), [0, except.into()]);
+        }
         let _ = netdev::end_sending(self.life.fd());
     }
 }
@@ -145,21 +137,16 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
     if group.is_killed_at_once() {
         creds::give_up_killing(caller)?;
     }
-    say(death, MADE, seed.to_ne_bytes()).at(Step::StartGuard)?;
+    fd::write_pair(death, [MADE, seed]).at(Step::StartGuard)?;
     group.remove_stale();
     Ok(group)
 }
 
-fn say(death: Fd, kind: u8, [a, b, c, d, e, f, g, h]: [u8; 8]) -> SysResult<()> {
-    fd::write(death, &[kind, a, b, c, d, e, f, g, h]).map(drop)
-}
-
 /// Waits for the stub's word, or its end, and ends the box.
 fn serve(group: &Cgroup, death: Fd) -> u8 {
-    let mut message = [0; 4];
-    let naming = match fd::read(death, &mut message) {
-        Ok(4) => Naming::AllBut(Pid::new(u32::from_ne_bytes(message))),
-        _ => Naming::Quiet,
+    let naming = match fd::read_pair(death) {
+        Ok([_, except]) => Naming::AllBut(Pid::new(except as u32)),
+        Err(_) => Naming::Quiet,
     };
     match group.end(naming, death) {
         Ok(()) => 0,

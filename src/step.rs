@@ -1,6 +1,8 @@
 //! The steps that can fail, in the order in which they are made: the names that messages use.
 #![forbid(unsafe_code)]
 
+use core::num::NonZeroUsize;
+
 use crate::sys::words::nth_line;
 use crate::sys::{Errno, Result as SysResult};
 
@@ -60,9 +62,10 @@ steps! {
     Wait "wait for the command",
 }
 
-/// A step that failed, and the kernel's answer: packed, to be returned in a register.
+/// A step that failed, and the kernel's answer: packed, to be returned in a register. Never 0, so
+/// that a result of nothing or a failure needs no second one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Failure(usize);
+pub struct Failure(NonZeroUsize);
 
 /// Above the highest errno.
 const STEP_SHIFT: u32 = 16;
@@ -71,31 +74,34 @@ impl Failure {
     /// `step` failed with `errno`.
     #[must_use]
     pub const fn new(step: Step, errno: Errno) -> Failure {
-        Failure((step as usize) << STEP_SHIFT | errno.number())
+        Failure::from_number((step as usize + 1) << STEP_SHIFT | errno.number())
     }
 
     /// What was tried: what comes after "unable to".
     #[must_use]
     pub fn text(self) -> &'static [u8] {
-        nth_line(TEXTS, self.0 >> STEP_SHIFT)
+        nth_line(TEXTS, (self.number() >> STEP_SHIFT) - 1)
     }
 
     /// To send it to another process of the program.
     #[must_use]
-    pub const fn to_bytes(self) -> [u8; 8] {
-        (self.0 as u64).to_ne_bytes()
+    pub const fn number(self) -> usize {
+        self.0.get()
     }
 
-    /// Back from [`Failure::to_bytes`].
+    /// Back from [`Failure::number`].
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; 8]) -> Failure {
-        Failure(u64::from_ne_bytes(bytes) as usize)
+    pub const fn from_number(number: usize) -> Failure {
+        match NonZeroUsize::new(number) {
+            Some(number) => Failure(number),
+            None => Failure(NonZeroUsize::MAX),
+        }
     }
 
     /// The kernel's answer.
     #[must_use]
     pub const fn errno(self) -> Errno {
-        Errno::from_raw(self.0 & ((1 << STEP_SHIFT) - 1))
+        Errno::from_raw(self.number() & ((1 << STEP_SHIFT) - 1))
     }
 }
 
@@ -122,7 +128,7 @@ mod tests {
             let text = lines.next().unwrap();
             assert!(!text.is_empty());
             for errno in [Errno::EPERM, Errno::from_raw(4095)] {
-                let failure = Failure(step << STEP_SHIFT | errno.number());
+                let failure = Failure::from_number((step + 1) << STEP_SHIFT | errno.number());
                 assert_eq!((failure.text(), failure.errno()), (text.as_bytes(), errno));
             }
         }

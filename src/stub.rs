@@ -314,10 +314,10 @@ impl Running<'_> {
             }
             if told && self.has_init {
                 match Report::receive(self.link_fd()) {
-                    Ok(Some(Report::Ended(ending))) => return Ok(ending),
-                    Ok(Some(Report::Stopped(signal))) => self.suspend(signal),
+                    Ok(Report::Ended(ending)) => return Ok(ending),
+                    Ok(Report::Stopped(signal)) => self.suspend(signal),
                     // The init ended before it came to anything: its own end is the answer.
-                    Ok(None) | Err(_) => {}
+                    Err(_) => {}
                 }
             }
             match process::poll_child(command)? {

@@ -171,6 +171,27 @@ pub enum Lock {
     Exclusive,
 }
 
+/// write(2) of two numbers, between the processes of this program.
+pub fn write_pair(fd: Fd, pair: [u64; 2]) -> Result<()> {
+    let arguments = [fd.raw(), pair.as_ptr() as usize, size_of_val(&pair)];
+    // SAFETY: the kernel reads the array.
+    unsafe { call3(k::__NR_write, arguments) }.map(drop)
+}
+
+/// read(2) of what [`write_pair`] wrote.
+///
+/// # Errors
+/// EPIPE at the end of the link.
+pub fn read_pair(fd: Fd) -> Result<[u64; 2]> {
+    let mut pair = [0u64; 2];
+    // SAFETY: an array of integers, as bytes.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(pair.as_mut_ptr().cast(), 16) };
+    match read(fd, bytes)? {
+        16 => Ok(pair),
+        _ => Err(Errno::EPIPE),
+    }
+}
+
 /// flock(2), without waiting; EAGAIN where somebody else's lock is in the way.
 pub fn lock(fd: Fd, kind: Lock) -> Result<()> {
     let operation = k::LOCK_NB
