@@ -16,7 +16,7 @@ pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> &'static [u8] {
     if caller.uid == 0 || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
         return b"";
     }
-    if ids::no_new_privileges() == Ok(true) {
+    if ids::no_new_privileges() {
         b"no_new_privs is set"
     } else if fs::is_nosuid(program) {
         b"its file system is mounted nosuid"

@@ -1,5 +1,7 @@
 //! Error numbers, with the names and meanings that messages use. errno(3).
 
+use core::num::NonZeroUsize;
+
 use linux_raw_sys::errno as raw;
 
 use super::words::nth_line;
@@ -7,14 +9,14 @@ use super::words::nth_line;
 /// What a system call returns.
 pub type Result<T> = core::result::Result<T, Errno>;
 
-/// An error number, positive. As wide as a register, like all that is returned in one.
+/// An error number, positive. Never 0, so that a result of nothing or an error needs one register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Errno(usize);
+pub struct Errno(NonZeroUsize);
 
 macro_rules! errnos {
     ($($name:ident $meaning:literal,)*) => {
         impl Errno {
-            $(#[doc = $meaning] pub const $name: Errno = Errno(raw::$name as usize);)*
+            $(#[doc = $meaning] pub const $name: Errno = Errno::from_raw(raw::$name as usize);)*
         }
 
         /// The numbers, and in the same order what messages say of each.
@@ -62,20 +64,24 @@ impl Errno {
     /// The number as the kernel gives it, made positive: 1 to 4095.
     #[must_use]
     pub const fn from_raw(number: usize) -> Errno {
-        Errno(number)
+        match NonZeroUsize::new(number) {
+            Some(number) => Errno(number),
+            // Not in any table: shown by its number.
+            None => Errno(NonZeroUsize::MAX),
+        }
     }
 
     /// The number, for an error that has no name here.
     #[must_use]
     pub const fn number(self) -> usize {
-        self.0
+        self.0.get()
     }
 
     /// What it means, and its name as in errno(3); none for one that this program never meets.
     #[must_use]
     pub fn text(self) -> Option<&'static [u8]> {
         let mut numbers = NUMBERS.iter();
-        let index = numbers.position(|number| usize::from(*number) == self.0)?;
+        let index = numbers.position(|number| usize::from(*number) == self.number())?;
         Some(nth_line(TEXTS, index))
     }
 }

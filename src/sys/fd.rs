@@ -5,7 +5,7 @@ use core::num::NonZeroIsize;
 
 use linux_raw_sys::general as k;
 
-use super::{Errno, Result, call3};
+use super::{Errno, Result, call3, run3};
 
 /// A descriptor that somebody else closes, or nobody: those that are needed to the end.
 ///
@@ -146,7 +146,7 @@ pub fn read_from_start(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
 /// lseek(2) to the beginning.
 pub fn rewind(fd: Fd) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_lseek, [fd.raw(), 0, k::SEEK_SET as usize]) }.map(drop)
+    unsafe { run3(k::__NR_lseek, [fd.raw(), 0, k::SEEK_SET as usize]) }
 }
 
 /// write(2), once.
@@ -175,7 +175,7 @@ pub enum Lock {
 pub fn write_pair(fd: Fd, pair: [u64; 2]) -> Result<()> {
     let arguments = [fd.raw(), pair.as_ptr() as usize, size_of_val(&pair)];
     // SAFETY: the kernel reads the array.
-    unsafe { call3(k::__NR_write, arguments) }.map(drop)
+    unsafe { run3(k::__NR_write, arguments) }
 }
 
 /// read(2) of what [`write_pair`] wrote.
@@ -200,7 +200,7 @@ pub fn lock(fd: Fd, kind: Lock) -> Result<()> {
             Lock::Exclusive => k::LOCK_EX,
         };
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_flock, [fd.raw(), operation as usize, 0]) }.map(drop)
+    unsafe { run3(k::__NR_flock, [fd.raw(), operation as usize, 0]) }
 }
 
 /// pipe2(2), close-on-exec: the end to read, the end to write.
@@ -216,7 +216,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 /// close_range(2): every descriptor from `first` to `last`.
 fn close_range(first: i32, last: i32) -> Result<()> {
     // SAFETY: numbers only; no descriptor in the range belongs to a live OwnedFd (see close_all_but).
-    unsafe { call3(k::__NR_close_range, [first as usize, last as usize, 0]) }.map(drop)
+    unsafe { run3(k::__NR_close_range, [first as usize, last as usize, 0]) }
 }
 
 /// Closes every descriptor of the process but those in `kept`.

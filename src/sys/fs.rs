@@ -5,13 +5,13 @@ use core::ffi::CStr;
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
-use super::{Result, call, call3};
+use super::{Result, call, call3, run, run3};
 
 /// mkdirat(2), mode 0700.
 pub fn make_directory(directory: Fd, name: &CStr) -> Result<()> {
     let arguments = [directory.raw(), name.as_ptr() as usize, 0o700];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_mkdirat, arguments) }.map(drop)
+    unsafe { run3(k::__NR_mkdirat, arguments) }
 }
 
 /// unlinkat(2) of a directory. In a cgroup file system: EBUSY while it has processes or groups.
@@ -22,7 +22,7 @@ pub fn remove_directory(directory: Fd, name: &CStr) -> Result<()> {
         k::AT_REMOVEDIR as usize,
     ];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_unlinkat, arguments) }.map(drop)
+    unsafe { run3(k::__NR_unlinkat, arguments) }
 }
 
 /// faccessat(2): whether the real uid may write.
@@ -170,19 +170,19 @@ fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
 /// chdir(2).
 pub fn change_directory(path: &CStr) -> Result<()> {
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_chdir, [path.as_ptr() as usize, 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_chdir, [path.as_ptr() as usize, 0, 0]) }
 }
 
 /// fchdir(2).
 pub fn change_directory_to(directory: Fd) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_fchdir, [directory.raw(), 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_fchdir, [directory.raw(), 0, 0]) }
 }
 
 /// chroot(2) to the working directory.
 pub fn change_root_to_working_directory() -> Result<()> {
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_chroot, [c".".as_ptr() as usize, 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_chroot, [c".".as_ptr() as usize, 0, 0]) }
 }
 
 /// umask(2): sets it, returns the one before.
@@ -211,7 +211,7 @@ fn mount(kind: Option<&CStr>, target: &CStr, flags: u32) -> Result<()> {
     let kind = kind.map_or(core::ptr::null(), CStr::as_ptr) as usize;
     let arguments = [kind, target.as_ptr() as usize, kind, flags as usize, 0];
     // SAFETY: NUL-ended strings that live across the call, or NULL.
-    unsafe { call(k::__NR_mount, arguments) }.map(drop)
+    unsafe { run(k::__NR_mount, arguments) }
 }
 
 /// fsopen(2), fsconfig(2) and fsmount(2): a file system that is mounted nowhere, as a descriptor

@@ -48,6 +48,26 @@ unsafe fn call3(number: u32, [a, b, c]: [usize; 3]) -> Result<usize> {
     unsafe { enter_kernel3(a, b, c, number as usize) }
 }
 
+/// As [`call`], where the answer tells nothing but that there was no error.
+///
+/// # Safety
+/// As [`call`].
+#[inline(always)]
+unsafe fn run(number: u32, [a, b, c, d, e]: [usize; 5]) -> Result<()> {
+    // SAFETY: passed on to the caller.
+    unsafe { run_in_kernel(a, b, c, d, e, number as usize) }
+}
+
+/// The same with three arguments.
+///
+/// # Safety
+/// As [`call`].
+#[inline(always)]
+unsafe fn run3(number: u32, [a, b, c]: [usize; 3]) -> Result<()> {
+    // SAFETY: passed on to the caller.
+    unsafe { run_in_kernel3(a, b, c, number as usize) }
+}
+
 /// Not inlined: a hundred times two zeros are the twentieth part of the program.
 ///
 /// # Safety
@@ -56,6 +76,29 @@ unsafe fn call3(number: u32, [a, b, c]: [usize; 3]) -> Result<usize> {
 unsafe fn enter_kernel3(a: usize, b: usize, c: usize, number: usize) -> Result<usize> {
     // SAFETY: passed on to the caller.
     unsafe { enter_kernel(a, b, c, 0, 0, number) }
+}
+
+/// # Safety
+/// As [`call`].
+#[inline(never)]
+unsafe fn run_in_kernel3(a: usize, b: usize, c: usize, number: usize) -> Result<()> {
+    // SAFETY: passed on to the caller.
+    unsafe { run_in_kernel(a, b, c, 0, 0, number) }
+}
+
+/// # Safety
+/// As [`call`].
+#[inline(never)]
+unsafe fn run_in_kernel(
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    number: usize,
+) -> Result<()> {
+    // SAFETY: passed on to the caller.
+    unsafe { enter_kernel(a, b, c, d, e, number) }.map(drop)
 }
 
 /// The one place where the program enters the kernel. Not inlined: a hundred copies of it would be

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::{general as k, ioctl as io, net};
 
 use super::fd::{Fd, OwnedFd};
-use super::{Result, call, call3};
+use super::{Result, call, call3, run3};
 
 /// A socket of one address family, to configure it.
 pub struct Control(OwnedFd);
@@ -133,7 +133,7 @@ impl Control {
             size_of_val(&name),
         ];
         // SAFETY: the kernel reads one sockaddr_in6.
-        unsafe { call3(k::__NR_bind, arguments) }.map(drop)
+        unsafe { run3(k::__NR_bind, arguments) }
     }
 
     /// SIOCSIFADDR on an IPv6 socket: adds an address to the interface with that index.
@@ -152,7 +152,7 @@ impl Control {
     unsafe fn ioctl(&self, request: u32, argument: usize) -> Result<()> {
         let arguments = [self.0.fd().raw(), request as usize, argument];
         // SAFETY: the caller's promise.
-        unsafe { call3(k::__NR_ioctl, arguments) }.map(drop)
+        unsafe { run3(k::__NR_ioctl, arguments) }
     }
 }
 
@@ -211,7 +211,7 @@ pub fn end_sending(fd: Fd) -> Result<()> {
     /// SHUT_WR of sys/socket.h.
     const SENDING: usize = 1;
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_shutdown, [fd.raw(), SENDING, 0]) }.map(drop)
+    unsafe { run3(k::__NR_shutdown, [fd.raw(), SENDING, 0]) }
 }
 
 #[cfg(test)]

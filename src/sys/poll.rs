@@ -3,7 +3,7 @@
 use linux_raw_sys::general as k;
 
 use super::fd::Fd;
-use super::{Errno, Result, call3};
+use super::{Errno, Result, call3, run3};
 
 /// What to wait for.
 #[derive(Clone, Copy)]
@@ -64,7 +64,7 @@ fn ppoll(entries: &mut [k::pollfd], timeout: Option<Milliseconds>) -> Result<()>
     let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     let arguments = [entries.as_mut_ptr() as usize, entries.len(), time as usize];
     // SAFETY: as many entries as named; the time lives across the call; no signal mask.
-    unsafe { call3(k::__NR_ppoll, arguments) }.map(drop)
+    unsafe { run3(k::__NR_ppoll, arguments) }
 }
 
 /// clock_gettime(2), monotonic.
