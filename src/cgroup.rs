@@ -8,12 +8,14 @@
 use core::ffi::CStr;
 
 use crate::diag::{self, Processes};
+use crate::sys::args::until_nul;
 use crate::sys::fd::{self, Fd, Lock, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
 use crate::sys::path::{Name, Path};
 use crate::sys::poll::{self, Event, Milliseconds};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
+use crate::sys::words::parts;
 use crate::sys::{Errno, Result, ids};
 
 /// CGROUP2_SUPER_MAGIC of linux/magic.h: tells the real thing from a directory that looks alike.
@@ -23,6 +25,9 @@ const CGROUP2_MAGIC: u32 = 0x6367_7270;
 /// others name so.
 const PREFIX: &[u8] = b"phasebox:";
 const SUFFIX_DIGITS: usize = 19;
+
+/// The line of cgroup.events when nothing lives in a group or below.
+const EMPTY: &[u8] = b"populated 0";
 
 /// How long a killed group may take to empty.
 pub const TIME_TO_DIE: Milliseconds = 10_000;
@@ -117,10 +122,9 @@ fn read_own_path(text: &mut [u8]) -> Result<Path> {
 /// The path in `0::/path`, without its slash. None where the group is outside what this process
 /// can see of the hierarchy (`/../..`, cgroup_namespaces(7)), and for a line that is cut off.
 fn parse_own_path(text: &[u8]) -> Option<&[u8]> {
-    let line = text
-        .split_inclusive(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::/")?.strip_suffix(b"\n"))?;
-    let outside = line.split(|byte| *byte == b'/').any(|part| part == b"..");
+    let line =
+        parts(text.strip_suffix(b"\n")?, b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
+    let outside = parts(line, b'/').any(|part| part == b"..");
     (!outside).then_some(line)
 }
 
@@ -136,21 +140,26 @@ pub fn is_delegated(group: Fd) -> bool {
 /// # Errors
 /// ENODEV where there is none in the hierarchy as far as it can be seen.
 pub fn beyond_reach(mut group: OwnedFd) -> Result<(OwnedFd, bool)> {
-    let own = [
-        c".",
-        c"cgroup.procs",
-        c"cgroup.threads",
-        c"cgroup.kill",
-        c"cgroup.freeze",
-    ];
     // As deep as a path can be; the root of a mount that nobody sees is its own parent.
     for depth in 0..2048 {
-        if !own.iter().any(|file| fs::may_write(group.fd(), file)) {
+        if !is_in_reach(group.fd()) {
             return Ok((group, depth > 0));
         }
         group = open_cgroup2(group.fd(), c"..")?;
     }
     Err(Errno::ENODEV)
+}
+
+/// Whether the caller may change something in a group.
+fn is_in_reach(group: Fd) -> bool {
+    let mut files: &[u8] = b".\0cgroup.procs\0cgroup.threads\0cgroup.kill\0cgroup.freeze\0";
+    while let Some(file) = until_nul(files) {
+        if fs::may_write(group, file) {
+            return true;
+        }
+        files = files.get(file.count_bytes() + 1..).unwrap_or_default();
+    }
+    false
 }
 
 /// Moves this process to a group for guards below `parent`, made where it is missing. It stays:
@@ -188,7 +197,7 @@ impl Cgroup {
             // A name that is taken belongs to somebody else, whatever is in it.
             let name = directory_name(label, seed)?;
             match fs::make_directory(parent, name.as_cstr()) {
-                Ok(()) => match Cgroup::open_locked(parent, name.clone(), Lock::Shared) {
+                Ok(()) => match Cgroup::open_locked(parent, name.as_cstr(), Lock::Shared) {
                     // Between mkdir and flock another start took it for one that nobody cleans up.
                     Err(Errno::EAGAIN | Errno::ENOENT | Errno::ENODEV) => {}
                     Err(errno) => {
@@ -211,13 +220,13 @@ impl Cgroup {
 
     /// Opens the group that a guard made, and shares its lock.
     pub fn open(parent: Fd, label: &[u8], seed: u64) -> Result<Cgroup> {
-        Cgroup::open_locked(parent, directory_name(label, seed)?, Lock::Shared)
+        Cgroup::open_locked(parent, directory_name(label, seed)?.as_cstr(), Lock::Shared)
     }
 
     /// Opens and locks a box's group. EAGAIN where another process's lock is in the way; ENOENT or
     /// ENODEV where the group is gone.
-    fn open_locked(parent: Fd, name: Name, lock: Lock) -> Result<Cgroup> {
-        let directory = fd::openat(parent, name.as_cstr(), Mode::Directory)?;
+    fn open_locked(parent: Fd, name: &CStr, lock: Lock) -> Result<Cgroup> {
+        let directory = fd::openat(parent, name, Mode::Directory)?;
         // Under the lock: what can be opened then belongs to a group that is still there.
         fd::lock(directory.fd(), lock)?;
         let open = |file, mode| fd::openat(directory.fd(), file, mode);
@@ -228,15 +237,17 @@ impl Cgroup {
             Err(Errno::ENOENT) => None,
             result => Some(result?),
         };
-        Ok(Cgroup {
+        let mut group = Cgroup {
             parent,
-            name,
+            name: Name::new(),
             directory,
             procs,
             events,
             freeze,
             kill,
-        })
+        };
+        group.name.push(name.to_bytes())?;
+        Ok(group)
     }
 
     /// The descriptors that a process of the box keeps open to wait, kill and remove.
@@ -259,11 +270,6 @@ impl Cgroup {
         self.kill.is_some()
     }
 
-    /// Whether anything lives in it or below.
-    fn is_populated(&self) -> Result<bool> {
-        has_event(self.events.fd(), b"populated 1")
-    }
-
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
@@ -280,7 +286,7 @@ impl Cgroup {
     /// uninterruptible sleep stops later.
     pub fn freeze(&self) -> Result<()> {
         fd::write(self.freeze.fd(), b"1")?;
-        wait_for_event(self.events.fd(), b"frozen 1", 1000)
+        self.wait_until(b"frozen 1", 1000)
     }
 
     /// Lets it go on.
@@ -292,11 +298,8 @@ impl Cgroup {
     fn members(&self, except: Option<Pid>) -> Processes {
         let mut found = Processes::new();
         // What cannot be read is not named.
-        let _ = for_each_member(self.directory.fd(), NAMED_DEPTH, &mut |pid| {
-            if Some(pid) != except {
-                found.add(pid);
-            }
-        });
+        let mut visit = Visit::Name(&mut found, except);
+        let _ = visit_members(self.directory.fd(), NAMED_DEPTH, &mut visit);
         found
     }
 
@@ -306,7 +309,7 @@ impl Cgroup {
     /// EBUSY where something is still alive after [`TIME_TO_DIE`]; it is named.
     pub fn end(&self, naming: Naming, told: Fd) -> Result<()> {
         if let Naming::AllBut(except) = naming {
-            if self.is_populated().unwrap_or(false) {
+            if self.wait_until(EMPTY, 0) == Err(Errno::EBUSY) {
                 diag::leftovers(&self.members(except), told);
             }
         }
@@ -345,13 +348,20 @@ impl Cgroup {
     /// Kills everything inside, waits for its end, and removes the groups inside.
     fn empty(&self, time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
-        while self.is_populated()? {
+        let mut wait = 0;
+        while let Err(errno) = self.wait_until(EMPTY, wait) {
+            let left = end.saturating_sub(poll::now());
+            if errno != Errno::EBUSY || wait > 0 && left == 0 {
+                return Err(errno);
+            }
+            wait = left.max(1);
             match &self.kill {
-                Some(kill) => {
-                    fd::write(kill.fd(), b"1")?;
-                    wait_for_event(self.events.fd(), b"populated 0", time)?;
+                Some(kill) => fd::write(kill.fd(), b"1").map(drop)?,
+                None => {
+                    self.kill_each()?;
+                    // What could not be frozen may have forked.
+                    wait = wait.min(100);
                 }
-                None => self.kill_each(end)?,
             }
         }
         remove_below(self.directory.fd())
@@ -359,16 +369,31 @@ impl Cgroup {
 
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
     /// its pid to another. SIGKILL ends what is frozen, too.
-    fn kill_each(&self, end: Milliseconds) -> Result<()> {
-        // What cannot be frozen is killed all the same, and looked for again.
+    fn kill_each(&self) -> Result<()> {
+        // What cannot be frozen is killed all the same.
         let _ = self.freeze();
-        for_each_member(self.directory.fd(), KILLED_DEPTH, &mut |pid| {
-            let _ = process::send(pid, Signal::SIGKILL);
-        })?;
-        let left = end.saturating_sub(poll::now());
-        match wait_for_event(self.events.fd(), b"populated 0", left.min(100)) {
-            Err(Errno::EBUSY) if left > 0 => Ok(()),
-            result => result,
+        visit_members(self.directory.fd(), KILLED_DEPTH, &mut Visit::Kill)
+    }
+
+    /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
+    fn wait_until(&self, line: &[u8], time: Milliseconds) -> Result<()> {
+        let end = poll::now() + time;
+        let events = self.events.fd();
+        loop {
+            let mut text = [0; 128];
+            let length = fd::read_from_start(events, &mut text)?;
+            let text = text.get(..length).unwrap_or_default();
+            if parts(text, b'\n').any(|other| other == line) {
+                return Ok(());
+            }
+            let left = end.saturating_sub(poll::now());
+            if left == 0 {
+                return Err(Errno::EBUSY);
+            }
+            // The descriptor may be another guard's, too, and a change be seen by whoever reads
+            // first: so look again from time to time.
+            let change = (events, Event::Changed);
+            poll::wait([change, change], Some(left.min(100)))?;
         }
     }
 
@@ -398,10 +423,9 @@ fn remove_stale_within(parent: Fd, time: Milliseconds) -> bool {
     if let (Ok(parent), Ok(users)) = (fd::openat(parent, c".", Mode::Directory), ids::user_ids()) {
         while listing.read(parent.fd()).unwrap_or(false) {
             for entry in listing.entries().filter(|entry| entry.is_directory) {
-                let name = entry.name.to_bytes();
-                if is_directory_name(name) {
+                if is_directory_name(entry.name.to_bytes()) {
                     let left = end.saturating_sub(poll::now());
-                    let result = remove_if_stale(parent.fd(), name, users.effective, left);
+                    let result = remove_if_stale(parent.fd(), entry.name, users.effective, left);
                     removed &= result != Err(Errno::EBUSY);
                 }
             }
@@ -411,39 +435,13 @@ fn remove_stale_within(parent: Fd, time: Milliseconds) -> bool {
 }
 
 /// Removes one group if no stub or guard holds its lock.
-fn remove_if_stale(parent: Fd, name: &[u8], uid: u32, time: Milliseconds) -> Result<()> {
-    let mut owned = Name::new();
-    owned.push(name)?;
-    let group = Cgroup::open_locked(parent, owned, Lock::Exclusive)?;
+fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, time: Milliseconds) -> Result<()> {
+    let group = Cgroup::open_locked(parent, name, Lock::Exclusive)?;
     if fs::owner(group.directory.fd())? == uid {
         group.destroy(time)
     } else {
         Ok(())
     }
-}
-
-/// Waits until cgroup.events has this line, at most `time`.
-fn wait_for_event(events: Fd, wanted: &[u8], time: Milliseconds) -> Result<()> {
-    let end = poll::now() + time;
-    while !has_event(events, wanted)? {
-        let now = poll::now();
-        if now >= end {
-            return Err(Errno::EBUSY);
-        }
-        // The descriptor may be shared with the guard, and a change be seen by whoever reads
-        // first: so look again from time to time.
-        let change = (events, Event::Changed);
-        poll::wait([change, change], Some((end - now).min(100)))?;
-    }
-    Ok(())
-}
-
-/// Whether cgroup.events has this line.
-fn has_event(events: Fd, wanted: &[u8]) -> Result<bool> {
-    let mut text = [0; 128];
-    let length = fd::read_from_start(events, &mut text)?;
-    let text = text.get(..length).unwrap_or_default();
-    Ok(text.split(|byte| *byte == b'\n').any(|line| line == wanted))
 }
 
 /// Removes every group below `top`, the deepest first. They are empty; what is not is EBUSY.
@@ -452,43 +450,40 @@ fn remove_below(top: Fd) -> Result<()> {
     let mut depth = 0u32;
     let mut went_up = false;
     loop {
-        let next = match first_child(current.fd())? {
-            None if depth == 0 => return Ok(()),
-            None => {
-                depth -= 1;
-                went_up = true;
-                fd::openat(current.fd(), c"..", Mode::Directory)?
+        let mut name = Name::new();
+        find_child(current.fd(), &mut name)?;
+        let child = name.as_cstr();
+        if child.is_empty() {
+            if depth == 0 {
+                return Ok(());
             }
-            Some(child) => match fs::remove_directory(current.fd(), child.as_cstr()) {
-                // What was below it has just been removed: something lives in it.
-                Err(Errno::EBUSY) if went_up => return Err(Errno::EBUSY),
-                Err(Errno::EBUSY) => {
-                    depth += 1;
-                    fd::openat(current.fd(), child.as_cstr(), Mode::Directory)?
-                }
-                Ok(()) | Err(Errno::ENOENT) => {
-                    went_up = false;
-                    continue;
-                }
-                Err(errno) => return Err(errno),
-            },
-        };
-        current = next;
+            depth -= 1;
+            went_up = true;
+            current = fd::openat(current.fd(), c"..", Mode::Directory)?;
+            continue;
+        }
+        match fs::remove_directory(current.fd(), child) {
+            // Where what was below it has just been removed, something lives in it.
+            Err(Errno::EBUSY) if !went_up => {
+                depth += 1;
+                current = fd::openat(current.fd(), child, Mode::Directory)?;
+            }
+            Ok(()) | Err(Errno::ENOENT) => went_up = false,
+            result => return result,
+        }
     }
 }
 
-/// A group inside a group, if there is one.
-fn first_child(group: Fd) -> Result<Option<Name>> {
+/// The name of a group inside a group; left empty where there is none.
+fn find_child(group: Fd, name: &mut Name) -> Result<()> {
     let mut listing = Listing::new();
     fd::rewind(group)?;
     while listing.read(group)? {
         if let Some(child) = listing.entries().find(|entry| entry.is_directory) {
-            let mut name = Name::new();
-            name.push(child.name.to_bytes())?;
-            return Ok(Some(name));
+            return name.push(child.name.to_bytes());
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// How deep processes are looked for, to be named.
@@ -496,19 +491,31 @@ const NAMED_DEPTH: u32 = 6;
 /// And to be killed one by one.
 const KILLED_DEPTH: u32 = 64;
 
+/// What is done to each process of a group.
+enum Visit<'a> {
+    /// It is named, but for one.
+    Name(&'a mut Processes, Option<Pid>),
+    /// It is killed.
+    Kill,
+}
+
 /// The processes of a group and of those below it, by recursion of limited depth.
-fn for_each_member(group: Fd, depth: u32, visit: &mut dyn FnMut(Pid)) -> Result<()> {
+fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
     let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
     let mut pids = Pids::of(procs.fd());
     while let Some(pid) = pids.next() {
-        visit(pid);
+        match visit {
+            Visit::Name(found, except) if *except != Some(pid) => found.add(pid),
+            Visit::Name(..) => {}
+            Visit::Kill => drop(process::send(pid, Signal::SIGKILL)),
+        }
     }
     let mut listing = Listing::new();
     let directory = fd::openat(group, c".", Mode::Directory)?;
     while depth > 0 && listing.read(directory.fd())? {
         for entry in listing.entries().filter(|entry| entry.is_directory) {
             let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
-            for_each_member(child.fd(), depth - 1, visit)?;
+            visit_members(child.fd(), depth - 1, visit)?;
         }
     }
     Ok(())

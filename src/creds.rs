@@ -139,14 +139,9 @@ fn prove_groups(gid: u32, wanted: &[u32]) -> SysResult<()> {
     let mut buffer = [0; 1024];
     let found = ids::groups(&mut buffer)?;
     let has = |id| found.iter().any(|other| other == id);
-    let is_proven = ids::group_ids()? == Ids::all(gid)
-        && found.len() == wanted.len()
-        && wanted.iter().all(has);
-    if is_proven {
-        Ok(())
-    } else {
-        Err(Errno::EPERM)
-    }
+    let is_proven =
+        ids::group_ids()? == Ids::all(gid) && found.len() == wanted.len() && wanted.iter().all(has);
+    if is_proven { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// A process that waits from here on keeps only what its work takes: what was lent goes, and of

@@ -3,6 +3,7 @@
 
 use linux_raw_sys::{general as k, prctl};
 
+use super::words::nth_line;
 use super::{Result, call3, run3};
 
 /// Real, effective and saved id.
@@ -127,19 +128,23 @@ impl Capabilities {
     /// The first that boxes need and that is not permitted, and that it is missing.
     #[must_use]
     pub fn first_missing(self) -> &'static [u8] {
-        const NAMES: [(u32, &str); 7] = [
-            (k::CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE is missing"),
-            (k::CAP_KILL, "CAP_KILL is missing"),
-            (k::CAP_SETGID, "CAP_SETGID is missing"),
-            (k::CAP_SETUID, "CAP_SETUID is missing"),
-            (k::CAP_NET_ADMIN, "CAP_NET_ADMIN is missing"),
-            (k::CAP_SYS_CHROOT, "CAP_SYS_CHROOT is missing"),
-            (k::CAP_SYS_ADMIN, "CAP_SYS_ADMIN is missing"),
+        const NUMBERS: [u8; 7] = [
+            k::CAP_DAC_OVERRIDE as u8,
+            k::CAP_KILL as u8,
+            k::CAP_SETGID as u8,
+            k::CAP_SETUID as u8,
+            k::CAP_NET_ADMIN as u8,
+            k::CAP_SYS_CHROOT as u8,
+            k::CAP_SYS_ADMIN as u8,
         ];
-        NAMES
+        const TEXTS: &str = "CAP_DAC_OVERRIDE is missing\nCAP_KILL is missing\n\
+            CAP_SETGID is missing\nCAP_SETUID is missing\nCAP_NET_ADMIN is missing\n\
+            CAP_SYS_CHROOT is missing\nCAP_SYS_ADMIN is missing\n";
+        let is_missing = |number: &u8| self.permitted & (1 << number) == 0;
+        NUMBERS
             .iter()
-            .find(|(number, _)| self.permitted & (1 << number) == 0)
-            .map_or(b"", |(_, text)| text.as_bytes())
+            .position(is_missing)
+            .map_or(b"", |index| nth_line(TEXTS, index))
     }
 
     /// Whether everything that is lent may be put in force.
