@@ -45,20 +45,6 @@ pub fn sleep(time: Milliseconds) -> Result<()> {
     }
 }
 
-/// How many of the three descriptors are closed.
-pub(super) fn count_closed(fds: [Fd; 3]) -> Result<usize> {
-    let mut entries = fds.map(|fd| k::pollfd {
-        fd: fd.number(),
-        events: 0,
-        revents: 0,
-    });
-    ppoll(&mut entries, Some(0))?;
-    Ok(entries
-        .iter()
-        .filter(|entry| entry.revents & k::POLLNVAL as i16 != 0)
-        .count())
-}
-
 fn ppoll(entries: &mut [k::pollfd], timeout: Option<Milliseconds>) -> Result<()> {
     let time = timeout.map(timespec);
     let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
