@@ -133,27 +133,47 @@ pub fn is_delegated(group: Fd) -> bool {
     fs::may_write(group, c".") && fs::may_write(group, c"cgroup.procs")
 }
 
-/// The nearest group, from `group` upwards, in which the caller can change nothing: neither move
-/// processes nor kill, freeze or make groups. Whether that is another one.
+/// The nearest group, from `group` upwards, in which `uid` can change nothing, nor in any above it:
+/// neither move processes nor kill, freeze or make groups. Whether that is another one.
 ///
 /// # Errors
 /// ENODEV where there is none in the hierarchy as far as it can be seen.
-pub fn beyond_reach(mut group: OwnedFd) -> Result<(OwnedFd, bool)> {
-    let own = [
-        c".",
+pub fn beyond_reach(mut group: OwnedFd, uid: u32) -> Result<(OwnedFd, bool)> {
+    let mut found = None;
+    let mut is_another = false;
+    loop {
+        // Who rules a group rules those inside: takes processes out of them, kills and freezes.
+        if is_within_reach(group.fd(), uid)? {
+            found = None;
+        } else if found.is_none() {
+            let directory = fd::openat(group.fd(), c".", Mode::Directory)?;
+            found = Some((directory, is_another));
+        }
+        // Above the root of a mount is what it is mounted on; one that nobody sees is its own parent.
+        let parent = fd::openat(group.fd(), c"..", Mode::Path)?;
+        if fs::magic(parent.fd())? != CGROUP2_MAGIC
+            || fs::inode(parent.fd())? == fs::inode(group.fd())?
+        {
+            break;
+        }
+        group = parent;
+        is_another = true;
+    }
+    found.ok_or(Errno::ENODEV)
+}
+
+/// Whether `uid`, this process's real one, can change something in `group`, or allow itself to: the
+/// owner of a file changes its mode.
+fn is_within_reach(group: Fd, uid: u32) -> Result<bool> {
+    let files = [
         c"cgroup.procs",
         c"cgroup.threads",
         c"cgroup.kill",
         c"cgroup.freeze",
     ];
-    // As deep as a path can be; the root of a mount that nobody sees is its own parent.
-    for depth in 0..2048 {
-        if !own.iter().any(|file| fs::may_write(group.fd(), file)) {
-            return Ok((group, depth > 0));
-        }
-        group = open_cgroup2(group.fd(), c"..")?;
-    }
-    Err(Errno::ENODEV)
+    let is_within =
+        |file: &CStr| fs::may_write(group, file) || fs::owner_of(group, file) == Ok(uid);
+    Ok(fs::owner(group)? == uid || fs::may_write(group, c".") || files.into_iter().any(is_within))
 }
 
 /// Moves this process to a group for guards below `parent`, made where it is missing. It stays:

@@ -142,7 +142,11 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
         cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
     }
     let (group, seed) = Cgroup::create(site.parent, site.label, site.seed).at(Step::MakeGroup)?;
-    say(death, MADE, seed.to_ne_bytes()).at(Step::StartGuard)?;
+    if let Err(errno) = say(death, MADE, seed.to_ne_bytes()) {
+        // The stub was killed meanwhile.
+        let _ = group.destroy(cgroup::TIME_TO_DIE);
+        return Err(Failure::new(Step::StartGuard, errno));
+    }
     group.remove_stale();
     Ok(group)
 }
