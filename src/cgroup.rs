@@ -335,20 +335,21 @@ impl Cgroup {
     pub fn destroy(&self, time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
         let mut left = time;
+        let mut is_last = false;
         loop {
             match fs::remove_directory(self.parent, self.name.as_cstr()) {
-                Err(Errno::EBUSY) => {}
+                Err(Errno::EBUSY) if !is_last => {}
                 // Gone under the killer's hands is gone (bug 562964).
                 Err(Errno::ENOENT) => return Ok(()),
                 result => return result,
             }
             match self.empty(left) {
                 // Busy still: a group was made, or a process entered, meanwhile.
-                Err(Errno::EBUSY) if poll::now() >= end => return Err(Errno::EBUSY),
                 Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
                 result => return result,
             }
             left = end.saturating_sub(poll::now());
+            is_last = left == 0;
         }
     }
 

@@ -27,9 +27,6 @@ pub struct Site<'a> {
     pub seed: u64,
 }
 
-/// The guard could not empty the group.
-const NOT_EMPTY: u8 = 1;
-
 /// The stub's side of the guard.
 pub struct Guard {
     pid: Pid,
@@ -124,7 +121,9 @@ impl Guard {
 pub fn verdict(change: Change) -> Option<SysResult<()>> {
     match change {
         Change::Ended(Ending::Exited(0)) => Some(Ok(())),
-        Change::Ended(Ending::Exited(NOT_EMPTY)) => Some(Err(Errno::EBUSY)),
+        Change::Ended(Ending::Exited(errno)) if errno != status::FAILED => {
+            Some(Err(Errno::from_raw(errno.into())))
+        }
         _ => None,
     }
 }
@@ -164,6 +163,7 @@ fn serve(group: &Cgroup, death: Fd) -> u8 {
     };
     match group.end(naming, death) {
         Ok(()) => 0,
-        Err(_) => NOT_EMPTY,
+        // Every number is below that of FAILED, but for some that no file system gives.
+        Err(errno) => u8::try_from(errno.number()).unwrap_or(status::FAILED),
     }
 }
