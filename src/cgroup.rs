@@ -340,8 +340,10 @@ impl Cgroup {
             match fs::remove_directory(self.parent, self.name.as_cstr()) {
                 Err(Errno::EBUSY) if !is_last => {}
                 // Gone under the killer's hands is gone (bug 562964).
-                Err(Errno::ENOENT) => return Ok(()),
-                result => return result,
+                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+                // Who may kill what is in it may not always remove it: neither the stub, where
+                // rights were lent, nor another guard of its own.
+                Err(errno) => return self.empty(left).and(Err(errno)),
             }
             match self.empty(left) {
                 // Busy still: a group was made, or a process entered, meanwhile.
