@@ -787,9 +787,9 @@ fn no_file_takes_the_place_of_a_closed_standard_descriptor() {
                 let mut fillers = 0;
                 let mut in_program: HashMap<&str, bool> = HashMap::new();
                 let mut seen = false;
-                for line in trace.lines() {
-                    let (pid, call) = line.split_once(' ').unwrap();
-                    let call = call.trim_start();
+                let calls = calls(&trace);
+                for (pid, call) in &calls {
+                    let pid = pid.as_str();
                     if call.starts_with("execve(") {
                         seen |= call.starts_with(&start);
                         in_program.insert(pid, call.starts_with(&start));
@@ -803,13 +803,13 @@ fn no_file_takes_the_place_of_a_closed_standard_descriptor() {
                         {
                             fillers += 1;
                         } else {
-                            assert!(!call.starts_with("open"), "{line}");
+                            assert!(!call.starts_with("open"), "{call}");
                         }
                     }
                     if call.starts_with("socketpair") && call.contains("= 0") {
                         let pair = call.split('[').nth(1).unwrap();
                         let first = pair.split([',', ']']).next().unwrap();
-                        assert!(first.parse::<u32>().unwrap() > 2, "{line}");
+                        assert!(first.parse::<u32>().unwrap() > 2, "{call}");
                     }
                 }
                 assert!(fillers >= closed.count_ones(), "{trace}");
@@ -820,6 +820,25 @@ fn no_file_takes_the_place_of_a_closed_standard_descriptor() {
 
 // ---- Messages.
 
+/// The calls of a trace, each with its process; those that others interrupted put together again.
+fn calls(trace: &str) -> Vec<(String, String)> {
+    let mut begun: HashMap<&str, &str> = HashMap::new();
+    let mut found = Vec::new();
+    for line in trace.lines() {
+        let (pid, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        if let Some(first) = call.strip_suffix(" <unfinished ...>") {
+            begun.insert(pid, first);
+        } else if let Some((_, last)) = call.split_once(" resumed>") {
+            let first = begun.remove(pid).unwrap_or_default();
+            found.push((pid.to_owned(), format!("{first}{last}")));
+        } else {
+            found.push((pid.to_owned(), call.to_owned()));
+        }
+    }
+    found
+}
+
 /// Asserts that in a trace of `write`, `setresuid` and `capset` every process that writes to
 /// descriptor 1 or 2 has given up, for good, what is lent.
 fn assert_told_without_privileges(trace: &str, install: Install, uid: u32) -> usize {
@@ -829,9 +848,8 @@ fn assert_told_without_privileges(trace: &str, install: Install, uid: u32) -> us
     // By pid: ids given up, capabilities given up.
     let mut given_up: HashMap<&str, (bool, bool)> = HashMap::new();
     let mut writes = 0;
-    for line in trace.lines() {
-        let (pid, call) = line.split_once(' ').unwrap();
-        let call = call.trim_start();
+    for (pid, call) in &calls(trace) {
+        let pid = pid.as_str();
         if call.starts_with(&start) {
             is_started = true;
             given_up.insert(pid, (false, false));
@@ -851,7 +869,7 @@ fn assert_told_without_privileges(trace: &str, install: Install, uid: u32) -> us
         }
         if call.starts_with("write(1,") || call.starts_with("write(2,") {
             writes += 1;
-            assert_eq!(*state, (true, true), "{line}\n{trace}");
+            assert_eq!(*state, (true, true), "{pid} {call}\n{trace}");
         }
     }
     assert!(is_started, "{trace}");
