@@ -134,27 +134,41 @@ pub fn is_delegated(group: Fd) -> bool {
     fs::may_write(group, c".") && fs::may_write(group, c"cgroup.procs")
 }
 
-/// The nearest group, from `group` upwards, in which the caller can change nothing: neither move
-/// processes nor kill, freeze or make groups. Whether that is another one.
+/// The nearest group, from `group` upwards, in which `uid` can change nothing, nor in any above it:
+/// neither move processes nor kill, freeze or make groups. Whether that is another one.
 ///
 /// # Errors
 /// ENODEV where there is none in the hierarchy as far as it can be seen.
-pub fn beyond_reach(mut group: OwnedFd) -> Result<(OwnedFd, bool)> {
-    // As deep as a path can be; the root of a mount that nobody sees is its own parent.
-    for depth in 0..2048 {
-        if !is_in_reach(group.fd()) {
-            return Ok((group, depth > 0));
+pub fn beyond_reach(mut group: OwnedFd, uid: u32) -> Result<(OwnedFd, bool)> {
+    let mut found = None;
+    let mut is_another = false;
+    loop {
+        // Who rules a group rules those inside: takes processes out of them, kills and freezes.
+        if is_within_reach(group.fd(), uid) {
+            found = None;
+        } else if found.is_none() {
+            let directory = fd::openat(group.fd(), c".", Mode::Directory)?;
+            found = Some((directory, is_another));
         }
-        group = open_cgroup2(group.fd(), c"..")?;
+        // Above the root of a mount is what it is mounted on; one that nobody sees is its own parent.
+        let parent = fd::openat(group.fd(), c"..", Mode::Path)?;
+        if fs::magic(parent.fd())? != CGROUP2_MAGIC
+            || fs::inode(parent.fd())? == fs::inode(group.fd())?
+        {
+            break;
+        }
+        group = parent;
+        is_another = true;
     }
-    Err(Errno::ENODEV)
+    found.ok_or(Errno::ENODEV)
 }
 
-/// Whether the caller may change something in a group.
-fn is_in_reach(group: Fd) -> bool {
+/// Whether `uid`, this process's real one, can change something in `group`, or allow itself to: the
+/// owner of a file changes its mode.
+fn is_within_reach(group: Fd, uid: u32) -> bool {
     let mut files: &[u8] = b".\0cgroup.procs\0cgroup.threads\0cgroup.kill\0cgroup.freeze\0";
     while let Some(file) = until_nul(files) {
-        if fs::may_write(group, file) {
+        if fs::may_write(group, file) || fs::owner_of(group, file) == Ok(uid) {
             return true;
         }
         files = files.get(file.count_bytes() + 1..).unwrap_or_default();
@@ -328,20 +342,23 @@ impl Cgroup {
     pub fn destroy(&self, time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
         let mut left = time;
+        let mut is_last = false;
         loop {
             match fs::remove_directory(self.parent, self.name.as_cstr()) {
-                Err(Errno::EBUSY) => {}
+                Err(Errno::EBUSY) if !is_last => {}
                 // Gone under the killer's hands is gone (bug 562964).
-                Err(Errno::ENOENT) => return Ok(()),
-                result => return result,
+                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+                // Who may kill what is in it may not always remove it: neither the stub, where
+                // rights were lent, nor another guard of its own.
+                Err(errno) => return self.empty(left).and(Err(errno)),
             }
             match self.empty(left) {
                 // Busy still: a group was made, or a process entered, meanwhile.
-                Err(Errno::EBUSY) if poll::now() >= end => return Err(Errno::EBUSY),
                 Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
                 result => return result,
             }
             left = end.saturating_sub(poll::now());
+            is_last = left == 0;
         }
     }
 

@@ -27,9 +27,6 @@ pub struct Site<'a> {
     pub seed: u64,
 }
 
-/// The guard could not empty the group.
-const NOT_EMPTY: u8 = 1;
-
 /// The stub's side of the guard.
 pub struct Guard {
     pid: Pid,
@@ -116,7 +113,9 @@ impl Guard {
 pub fn verdict(change: Change) -> Option<SysResult<()>> {
     match change {
         Change::Ended(Ending::Exited(0)) => Some(Ok(())),
-        Change::Ended(Ending::Exited(NOT_EMPTY)) => Some(Err(Errno::EBUSY)),
+        Change::Ended(Ending::Exited(errno)) if errno != status::FAILED => {
+            Some(Err(Errno::from_raw(errno.into())))
+        }
         _ => None,
     }
 }
@@ -134,10 +133,16 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
         cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
     }
     let (group, seed) = Cgroup::create(site.parent, site.label, site.seed).at(Step::MakeGroup)?;
+    let mut ready = Ok(());
     if group.is_killed_at_once() {
-        creds::give_up_killing(caller)?;
+        ready = creds::give_up_killing(caller);
     }
-    fd::write_pair(death, [MADE, seed]).at(Step::StartGuard)?;
+    let told = ready.and_then(|()| fd::write_pair(death, [MADE, seed]).at(Step::StartGuard));
+    if let Err(failure) = told {
+        // The stub was killed meanwhile, perhaps.
+        let _ = group.destroy(cgroup::TIME_TO_DIE);
+        return Err(failure);
+    }
     group.remove_stale();
     Ok(group)
 }
@@ -150,6 +155,7 @@ fn serve(group: &Cgroup, death: Fd) -> u8 {
     };
     match group.end(naming, death) {
         Ok(()) => 0,
-        Err(_) => NOT_EMPTY,
+        // Every number is below that of FAILED, but for some that no file system gives.
+        Err(errno) => u8::try_from(errno.number()).unwrap_or(status::FAILED),
     }
 }

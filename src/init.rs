@@ -78,6 +78,11 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     // The stub's death closes the link. Where this process is stopped it cannot see that, so this,
     // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
+    // It may have been dead by then.
+    let link_end = (link, Event::Closed);
+    if poll::wait([link_end, link_end], Some(0)).at(Step::StartInit)? != [false, false] {
+        return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
+    }
     let signals = SignalFd::new().at(Step::StartInit)?;
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),

@@ -94,7 +94,9 @@ fn find_parent(plan: &Plan, missing: &mut Missing) -> Result<Option<Parent>, Fai
                 is_another: false,
             }));
         }
-        Authority::Lent => cgroup::own_group().and_then(cgroup::beyond_reach),
+        Authority::Lent => {
+            cgroup::own_group().and_then(|group| cgroup::beyond_reach(group, plan.caller.uid))
+        }
         Authority::Own => match plan.group_parent {
             Some(path) => cgroup::given_group(path),
             None => cgroup::own_group(),
@@ -269,6 +271,8 @@ impl Running<'_> {
     /// Ends what was started of a box whose command will not start. Whether that is to be told: not
     /// where the command's process had failed, too, and told it.
     fn abandon(&mut self) -> bool {
+        // What the guard has to tell is written by this process.
+        creds::renounce();
         let end = poll::now() + TIME_TO_END;
         let mut told = false;
         if let Some(pid) = self.command.take() {

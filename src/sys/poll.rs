@@ -10,6 +10,8 @@ use super::{Errno, Result, call3, run3};
 pub enum Event {
     /// Something to read, or the other end closed.
     Readable,
+    /// The other end closed, whatever there is to read.
+    Closed,
     /// A change in a file of the kernel's that tells of changes (cgroup.events).
     Changed,
 }
@@ -23,6 +25,8 @@ pub fn wait(watched: [(Fd, Event); 2], timeout: Option<Milliseconds>) -> Result<
     let mut entries = watched.map(|(fd, event)| {
         let events = match event {
             Event::Readable => k::POLLIN,
+            // POLLHUP needs no asking for.
+            Event::Closed => 0,
             Event::Changed => k::POLLPRI,
         };
         k::pollfd {
