@@ -315,9 +315,13 @@ impl Cgroup {
     pub fn destroy(&self, time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
         let mut left = time;
+        let mut is_emptied = false;
         loop {
             match fs::remove_directory(self.parent, self.name.as_cstr()) {
                 Err(Errno::EBUSY) => {}
+                // Where a guard of root's was killed, its place is taken without privileges: what is
+                // left can be killed all the same, and the next start removes the group.
+                Err(Errno::EACCES | Errno::EPERM) if !is_emptied => {}
                 // Gone under the killer's hands is gone (bug 562964).
                 Err(Errno::ENOENT) => return Ok(()),
                 result => return result,
@@ -325,7 +329,8 @@ impl Cgroup {
             match self.empty(left) {
                 // Busy still: a group was made, or a process entered, meanwhile.
                 Err(Errno::EBUSY) if poll::now() >= end => return Err(Errno::EBUSY),
-                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
+                Ok(()) => is_emptied = true,
+                Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
                 result => return result,
             }
             left = end.saturating_sub(poll::now());
