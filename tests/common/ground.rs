@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -251,6 +251,7 @@ pub fn write_in_child(command: &mut Command, path: &'static std::ffi::CStr, text
 /// network and an IPC namespace other than those named, cannot become root and may not gain
 /// privileges; leaves a process behind that is deaf to every signal and holds the output; exits 7.
 const WITNESS: &str = r#"
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -322,4 +323,22 @@ pub fn was_boxed(output: &Output, what: &str) -> bool {
         Some(_) => panic!("{shown}"),
     }
     false
+}
+
+/// A new terminal: its master and its slave. Never without close-on-exec: a process that another
+/// test starts meanwhile would keep it from being hung up.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: numbers only.
+    let master = unsafe { libc::posix_openpt(flags) };
+    assert!(master >= 0);
+    // SAFETY: a new descriptor.
+    let master = unsafe { OwnedFd::from_raw_fd(master) };
+    // SAFETY: numbers only.
+    assert_eq!(unsafe { libc::unlockpt(master.as_raw_fd()) }, 0);
+    // SAFETY: numbers only.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    assert!(slave >= 0);
+    // SAFETY: a new descriptor.
+    (master, unsafe { OwnedFd::from_raw_fd(slave) })
 }
