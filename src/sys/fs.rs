@@ -43,6 +43,9 @@ fn access(directory: Fd, name: &CStr, mode: u32) -> bool {
     unsafe { call3(k::__NR_faccessat, arguments) }.is_ok()
 }
 
+/// PROC_SUPER_MAGIC of linux/magic.h.
+pub const PROC_MAGIC: u32 = 0x9fa0;
+
 /// fstatfs(2): the file system's magic number (linux/magic.h).
 pub fn magic(fd: Fd) -> Result<u32> {
     statfs(k::__NR_fstatfs, fd.raw()).map(|status| status.f_type as u32)
