@@ -7,7 +7,8 @@ use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::ids::{self, Capabilities, Ids};
-use crate::sys::{Errno, Result as SysResult, fs, process};
+use crate::sys::process::{self, Namespaces, Pid};
+use crate::sys::{Errno, Result as SysResult, fs};
 
 /// Shows that this process has no more privileges than COMMAND may have.
 pub struct Dropped(());
@@ -76,6 +77,21 @@ fn prove_no_new_privileges() -> SysResult<()> {
     } else {
         Err(Errno::EPERM)
     }
+}
+
+/// Forks with nothing in force that is lent: CAP_SYS_ADMIN would lift the caller's limit on processes
+/// (RLIMIT_NPROC, setrlimit(2)), and COMMAND be one more than the caller may have.
+pub fn fork_within_limits(caller: &Caller) -> SysResult<Option<Pid>> {
+    if caller.authority != Authority::Lent {
+        return process::fork(Namespaces::NONE);
+    }
+    ids::set_capabilities(Capabilities {
+        effective: 0,
+        ..Capabilities::LENT
+    })?;
+    let forked = process::fork(Namespaces::NONE);
+    ids::set_capabilities(Capabilities::LENT)?;
+    forked
 }
 
 /// For the moment in which a box's group is opened: root's uid, where it is lent. What follows is

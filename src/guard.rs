@@ -10,7 +10,7 @@ use crate::cgroup::{self, Cgroup, Naming};
 use crate::creds;
 use crate::status::{self, Ending};
 use crate::step::{At, Failure, Step};
-use crate::sys::fd::{self, Fd, OwnedFd};
+use crate::sys::fd::{self, Fd, Mode, OwnedFd};
 use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::{Errno, Result as SysResult, fs, netdev};
 
@@ -127,6 +127,10 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;
+    if caller.authority == Authority::Lent {
+        // Where that cannot be, memory has to run out and the caller be quick.
+        let _ = leave_oom_score();
+    }
     // The caller's umask may have no place for the owner's bits, or one for others.
     fs::set_umask(0o077);
     if site.leave && caller.authority == Authority::Lent {
@@ -145,6 +149,18 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
     }
     group.remove_stale();
     Ok(group)
+}
+
+/// A score that the caller gave itself would have the kernel kill the guard before all others when
+/// memory runs out. 0 is what the caller could set again without any privilege, and is refused where
+/// somebody else has set more. proc_pid_oom_score_adj(5).
+fn leave_oom_score() -> SysResult<()> {
+    let file = fd::openat(Fd::CWD, c"/proc/self/oom_score_adj", Mode::ReadWrite)?;
+    let mut score = [0];
+    if fd::read(file.fd(), &mut score)? == 1 && score != *b"-" {
+        fd::write(file.fd(), b"0")?;
+    }
+    Ok(())
 }
 
 /// Waits for the stub's word, or its end, and ends the box.

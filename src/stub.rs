@@ -65,10 +65,12 @@ fn start(plan: &Plan) -> Result<Running<'_>, Failure> {
 }
 
 /// Blocks every signal, and takes SIGCHLD as it is by default: where it is ignored, children are
-/// reaped before their status can be read.
+/// reaped before their status can be read. A caller that adopts orphans leaves that to be undone:
+/// here nobody would reap them, and they count against the command's limits.
 fn take_over_signals() -> Result<Changed, Errno> {
     let blocked = signal::set_blocked(SignalSet::ALL)?;
     let sigchld = signal::set_default(Signal::SIGCHLD)?;
+    process::adopt_no_orphans()?;
     Ok(Changed { blocked, sigchld })
 }
 
@@ -209,7 +211,7 @@ impl Running<'_> {
             self.has_init = false;
             missing.tolerate(plan, Failure::new(step, errno), plan.isolation.only(wanted))?;
         }
-        process::fork(Namespaces::NONE).at(Step::StartCommand)
+        creds::fork_within_limits(&plan.caller).at(Step::StartCommand)
     }
 
     /// Starts a guard, to make the group, if there is to be one.

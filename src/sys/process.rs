@@ -224,6 +224,11 @@ pub(super) fn prctl(option: u32, value: usize) -> Result<()> {
     unsafe { run3(k::__NR_prctl, [option as usize, value, 0]) }
 }
 
+/// PR_SET_CHILD_SUBREAPER 0: orphans of this process's descendants are not its children.
+pub fn adopt_no_orphans() -> Result<()> {
+    prctl(p::PR_SET_CHILD_SUBREAPER, 0)
+}
+
 /// PR_SET_PDEATHSIG: SIGKILL when the parent dies. Cleared by a change of credentials.
 pub fn die_with_parent() -> Result<()> {
     prctl(p::PR_SET_PDEATHSIG, k::SIGKILL as usize)
