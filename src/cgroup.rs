@@ -67,19 +67,20 @@ pub struct Cgroup {
 /// ENOENT where there is no cgroup v2, or where the group cannot be reached in it.
 pub fn own_group() -> Result<OwnedFd> {
     let mut text = [0; 4096];
-    let path = read_own_path(&mut text)?;
-    let path = path.as_cstr();
-    // Missing where only a part of the hierarchy is mounted there.
-    let at = |mount_point| {
-        open_cgroup2(Fd::CWD, mount_point).and_then(|root| open_cgroup2(root.fd(), path))
-    };
-    // Alone, beside v1, or nowhere.
-    at(c"/sys/fs/cgroup")
-        .or_else(|_| at(c"/sys/fs/cgroup/unified"))
-        .or_else(|_| {
-            let root = fs::detached_mount(c"cgroup2").map_err(|_| Errno::ENOENT)?;
-            open_cgroup2(root.fd(), path)
-        })
+    let told = read_own_path(&mut text);
+    if let Ok(path) = &told {
+        // Alone, or beside v1. The path is missing where only a part of the hierarchy is mounted.
+        for mount_point in [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"] {
+            let root = open_cgroup2(Fd::CWD, mount_point);
+            if let Ok(group) = root.and_then(|root| open_cgroup2(root.fd(), path.as_cstr())) {
+                return Ok(group);
+            }
+        }
+    }
+    let root = fs::detached_mount(c"cgroup2").map_err(|_| Errno::ENOENT)?;
+    // The kernel tells the path only once cgroup2 has been mounted since it started.
+    let path = told.or_else(|_| read_own_path(&mut text))?;
+    open_cgroup2(root.fd(), path.as_cstr())
 }
 
 /// The group at a path that a root caller gave.

@@ -366,17 +366,22 @@ impl TestGroup {
 
     /// Has `command` start inside.
     pub fn contain(&self, command: &mut Command) {
-        let procs = CString::new(self.0.join("cgroup.procs").to_str().unwrap()).unwrap();
-        // SAFETY: only system calls between fork and execve.
-        unsafe {
-            command.pre_exec(move || {
-                let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-                if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                Ok(())
-            });
-        }
+        start_in(command, &self.0);
+    }
+}
+
+/// Has `command` start in a control group. Before [`become_user`], for groups of root's.
+pub fn start_in(command: &mut Command, group: &Path) {
+    let procs = CString::new(group.join("cgroup.procs").to_str().unwrap()).unwrap();
+    // SAFETY: only system calls between fork and execve.
+    unsafe {
+        command.pre_exec(move || {
+            let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
     }
 }
 
