@@ -122,7 +122,8 @@ fn read_own_path(text: &mut [u8]) -> Result<Path> {
 
 /// The path in `0::/path`, without its slash. None where the group is outside what this process
 /// can see of the hierarchy (`/../..`, cgroup_namespaces(7)), and for a line that is cut off.
-fn parse_own_path(text: &[u8]) -> Option<&[u8]> {
+#[must_use]
+pub fn parse_own_path(text: &[u8]) -> Option<&[u8]> {
     let line =
         parts(text.strip_suffix(b"\n")?, b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
     let outside = parts(line, b'/').any(|part| part == b"..");
@@ -288,13 +289,7 @@ impl Cgroup {
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
-        let mut members = Pids::of(self.procs.fd());
-        while let Some(member) = members.next() {
-            if member == pid {
-                return true;
-            }
-        }
-        false
+        Pids::of(self.procs.fd()).any(|member| member == pid)
     }
 
     /// Stops all of the group and waits until it has stopped, at most a second: a process in an
@@ -397,13 +392,7 @@ impl Cgroup {
     fn wait_until(&self, line: &[u8], time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
         let events = self.events.fd();
-        loop {
-            let mut text = [0; 128];
-            let length = fd::read_from_start(events, &mut text)?;
-            let text = text.get(..length).unwrap_or_default();
-            if parts(text, b'\n').any(|other| other == line) {
-                return Ok(());
-            }
+        while !has_event(events, line)? {
             let left = end.saturating_sub(poll::now());
             if left == 0 {
                 return Err(Errno::EBUSY);
@@ -413,6 +402,7 @@ impl Cgroup {
             let change = (events, Event::Changed);
             poll::wait([change, change], Some(left.min(100)))?;
         }
+        Ok(())
     }
 
     /// Removes the groups of boxes beside this one that nobody cleans up any more.
@@ -460,6 +450,17 @@ fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, time: Milliseconds) -> Res
     } else {
         Ok(())
     }
+}
+
+/// Whether cgroup.events has this line.
+///
+/// # Errors
+/// What read(2) says.
+pub fn has_event(events: Fd, line: &[u8]) -> Result<bool> {
+    let mut text = [0; 128];
+    let length = fd::read_from_start(events, &mut text)?;
+    let text = text.get(..length).unwrap_or_default();
+    Ok(parts(text, b'\n').any(|other| other == line))
 }
 
 /// Removes every group below `top`, the deepest first. They are empty; what is not is EBUSY.
@@ -520,8 +521,7 @@ enum Visit<'a> {
 /// The processes of a group and of those below it, by recursion of limited depth.
 fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
     let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
-    let mut pids = Pids::of(procs.fd());
-    while let Some(pid) = pids.next() {
+    for pid in Pids::of(procs.fd()) {
         match visit {
             Visit::Name(found, except) if *except != Some(pid) => found.add(pid),
             Visit::Name(..) => {}
@@ -541,7 +541,7 @@ fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
 
 /// Reads a file of pids, one a line. Only whole lines count; 0 is a process that cannot be seen
 /// from this PID namespace, and no pid.
-struct Pids {
+pub struct Pids {
     file: Fd,
     chunk: [u8; 256],
     at: usize,
@@ -552,7 +552,8 @@ struct Pids {
 
 impl Pids {
     /// From the beginning of `file`.
-    fn of(file: Fd) -> Pids {
+    #[must_use]
+    pub fn of(file: Fd) -> Pids {
         // Where that fails, so does reading.
         let _ = fd::rewind(file);
         Pids {
@@ -562,24 +563,6 @@ impl Pids {
             length: 0,
             number: 0,
             broken: false,
-        }
-    }
-
-    fn next(&mut self) -> Option<Pid> {
-        loop {
-            while let Some(byte) = self.chunk.get(self.at).filter(|_| self.at < self.length) {
-                let byte = *byte;
-                self.at += 1;
-                let pid = self.push(byte);
-                if pid.is_some() {
-                    return pid;
-                }
-            }
-            self.at = 0;
-            self.length = fd::read(self.file, &mut self.chunk).unwrap_or(0);
-            if self.length == 0 {
-                return None;
-            }
         }
     }
 
@@ -601,8 +584,33 @@ impl Pids {
     }
 }
 
+impl Iterator for Pids {
+    type Item = Pid;
+
+    fn next(&mut self) -> Option<Pid> {
+        loop {
+            while let Some(byte) = self.chunk.get(self.at).filter(|_| self.at < self.length) {
+                let byte = *byte;
+                self.at += 1;
+                let pid = self.push(byte);
+                if pid.is_some() {
+                    return pid;
+                }
+            }
+            self.at = 0;
+            self.length = fd::read(self.file, &mut self.chunk).unwrap_or(0);
+            if self.length == 0 {
+                return None;
+            }
+        }
+    }
+}
+
 /// `phasebox:NAME.` and the digits of a large number.
-fn directory_name(label: &[u8], seed: u64) -> Result<Name> {
+///
+/// # Errors
+/// ENAMETOOLONG for a label that a file name has no room for.
+pub fn directory_name(label: &[u8], seed: u64) -> Result<Name> {
     let mut name = Name::new();
     name.push(PREFIX)?;
     name.push(label)?;
@@ -612,7 +620,8 @@ fn directory_name(label: &[u8], seed: u64) -> Result<Name> {
 }
 
 /// Whether a directory is called as a box's is.
-fn is_directory_name(name: &[u8]) -> bool {
+#[must_use]
+pub fn is_directory_name(name: &[u8]) -> bool {
     let suffix = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
     name.starts_with(PREFIX)
         && suffix.len() >= SUFFIX_DIGITS

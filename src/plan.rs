@@ -211,7 +211,7 @@ fn find(request: &Request, option: Opt, word: &[u8]) -> Result<u32, Usage> {
 }
 
 /// What can be used of a name in that of a directory.
-fn push_group_name(usable: &mut Name, name: &[u8]) {
+pub fn push_group_name(usable: &mut Name, name: &[u8]) {
     const LONGEST: usize = 128;
     for byte in name.iter().take(LONGEST) {
         let byte = match *byte {

@@ -150,12 +150,7 @@ impl Listing {
 
     /// The entries read last.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut rest = self.buffer.0.get(..self.length).unwrap_or_default();
-        core::iter::from_fn(move || {
-            let (entry, length) = parse_entry(rest)?;
-            rest = rest.get(length..)?;
-            Some(entry)
-        })
+        parse_entries(self.buffer.0.get(..self.length).unwrap_or_default())
     }
 }
 
@@ -163,6 +158,15 @@ impl Default for Listing {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The entries in a buffer of getdents64(2), up to the first that is not whole.
+pub fn parse_entries(mut rest: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    core::iter::from_fn(move || {
+        let (entry, length) = parse_entry(rest)?;
+        rest = rest.get(length..)?;
+        Some(entry)
+    })
 }
 
 /// struct linux_dirent64: inode, next offset, length, type, name ended by a NUL.

@@ -1,0 +1,76 @@
+//! /etc/passwd and /etc/group: a word that is looked for, a NUL, and the file.
+#![no_main]
+
+use std::cell::RefCell;
+
+use libfuzzer_sys::fuzz_target;
+use phasebox::accounts::Key;
+use phasebox_fuzz::Scratch;
+use phasebox_fuzz::program::{self, NoId};
+
+/// So much of a line is kept.
+const KEPT: usize = 512;
+
+thread_local! {
+    static FILE: RefCell<Scratch> = RefCell::new(Scratch::new());
+}
+
+/// A number, as the standard library reads it.
+fn id(text: &[u8]) -> Result<u32, NoId> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return Err(NoId::NoNumber);
+    }
+    let text = std::str::from_utf8(text).expect("digits");
+    match text.parse() {
+        // setresuid(2) takes it for "no change".
+        Ok(u32::MAX) | Err(_) => Err(NoId::TooLarge),
+        Ok(id) => Ok(id),
+    }
+}
+
+/// The id and the primary group of the first entry with that key.
+fn look_up(text: &[u8], key: Key<'_>) -> Option<(u32, Option<u32>)> {
+    for line in text.split(|byte| *byte == b'\n') {
+        let line = &line[..line.len().min(KEPT)];
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+        let number = |field: usize| fields.get(field).and_then(|text| id(text).ok());
+        let Some(id) = number(2) else { continue };
+        if key == Key::Name(fields[0]) || key == Key::Id(id) {
+            return Some((id, number(3)));
+        }
+    }
+    None
+}
+
+/// Whether the end of what is kept of a line cuts an id or a primary group. No real entry is so long,
+/// and what is read of such a one is not judged.
+fn is_number_cut(line: &[u8]) -> bool {
+    let kept = line.get(..KEPT).unwrap_or_default();
+    let colons = kept.iter().filter(|byte| **byte == b':').count();
+    line.len() > KEPT && (2..4).contains(&colons)
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut halves = data.splitn(2, |byte| *byte == 0);
+    let word = halves.next().unwrap_or_default();
+    let text = halves.next().unwrap_or_default();
+
+    if text.split(|byte| *byte == b'\n').any(is_number_cut) {
+        return;
+    }
+
+    let number = id(word);
+    assert_eq!(program::parse_id(word), number);
+
+    FILE.with_borrow_mut(|file| {
+        file.fill(text);
+        let keys = [Some(Key::Name(word)), number.ok().map(Key::Id)];
+        for key in keys.into_iter().flatten() {
+            assert_eq!(
+                program::look_up(file.path(), key),
+                look_up(text, key),
+                "{key:?}"
+            );
+        }
+    });
+});
