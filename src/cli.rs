@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 use core::ops::Range;
+use core::slice;
 
 use crate::policy::{self, Context, Isolation, Phase};
 use crate::sys::args::{self, Strings};
@@ -58,7 +59,7 @@ pub enum Opt {
 
 const NAMES: &str = "--net --ipc --cgroup --pid --mount --best-effort --quiet --help --version \
     --features --phase --properties --restrict --user --group --groups --umask --cgroup-parent";
-const LETTERS: &[u8] = b"nicpm";
+const LETTERS: &str = "n i c p m";
 const OPTIONS: usize = Opt::CgroupParent as usize + 1;
 
 /// From here on, options take a value; the first ones, up to those for root, are Portage's lists.
@@ -71,8 +72,8 @@ pub struct Request {
     argv: Strings,
     /// COMMAND and its arguments; until that is found, the words that are still to be read.
     pub command: Strings,
-    /// Where that is in the argument vector.
-    place: usize,
+    /// Where that is in the argument vector, as [`word_number`] gives it.
+    place: u32,
     /// All the isolation, by flags and by policy.
     pub isolation: Isolation,
     /// `--umask`.
@@ -161,19 +162,20 @@ impl Request {
     #[inline(never)]
     fn read_options(&mut self) -> Result<(), Usage> {
         while let Some(word) = self.command.first() {
-            let [b'-', first, ..] = word.to_bytes() else {
+            let [b'-', letters @ ..] = word.to_bytes() else {
                 break;
             };
-            if *first != b'-' {
-                self.read_letters(word)?;
-            } else if word == c"--" {
-                self.advance();
-                break;
-            } else {
-                self.read_long(word)?;
-                if self.text().is_some() {
-                    return Ok(());
+            match letters {
+                [] => break,
+                [b'-'] => {
+                    self.advance();
+                    break;
                 }
+                [b'-', ..] => self.read_long(word)?,
+                _ => self.read_letters(letters)?,
+            }
+            if self.text().is_some() {
+                return Ok(());
             }
             self.advance();
         }
@@ -183,13 +185,13 @@ impl Request {
     /// To the next word.
     fn advance(&mut self) {
         self.command = self.command.rest();
-        self.place += 1;
+        self.place += word_number(1);
     }
 
     /// Reads `-nicpm`.
-    fn read_letters(&mut self, word: &CStr) -> Result<(), Usage> {
-        for letter in word.to_bytes().iter().skip(1) {
-            let option = LETTERS.iter().position(|known| known == letter);
+    fn read_letters(&mut self, letters: &[u8]) -> Result<(), Usage> {
+        for letter in letters {
+            let option = position(LETTERS.as_bytes(), slice::from_ref(letter));
             self.take(option.ok_or(self.fault_here(Reason::NoSuchOption))?, 0);
         }
         Ok(())
@@ -219,14 +221,14 @@ impl Request {
 
     /// The word that is being read is at fault.
     fn fault_here(&self, reason: Reason) -> Usage {
-        Usage::new(word_number(self.place), reason)
+        Usage::new(self.place, reason)
     }
 
     /// An option was given, its value in the word that is being read, after the `skipped` bytes.
     #[inline(never)]
     fn take(&mut self, option: usize, skipped: usize) {
         if let Some(given) = self.given.get_mut(option) {
-            *given = word_number(self.place) | skipped as u32;
+            *given = self.place | skipped as u32;
         }
         self.isolation = self.isolation | Isolation::nth(option);
     }
@@ -265,9 +267,9 @@ impl Request {
 }
 
 /// A place in the argument vector, and room for a byte. execve(2) takes no more than 6 MiB of
-/// pointers, so that none is lost.
-const fn word_number(place: usize) -> u32 {
-    (place as u32) << 8
+/// pointers, so that all places have room.
+const fn word_number(place: u32) -> u32 {
+    place << 8
 }
 
 /// The place in a number that [`word_number`] made.
@@ -335,7 +337,7 @@ pub fn parse(argv: Strings) -> Result<Request, Usage> {
     let mut request = Request {
         argv,
         command: argv.rest(),
-        place: 1,
+        place: word_number(1),
         isolation: Isolation::default(),
         umask: None,
         given: [0; OPTIONS],
@@ -416,12 +418,16 @@ mod tests {
     fn options_end_at_the_first_word_that_is_not_one() {
         run(&["-n", "make", "-i", "--pid"], |request| {
             assert_eq!(request.isolation, Isolation::NET);
-            assert_eq!(request.place, 2);
+            assert_eq!(request.place, word_number(2));
         });
-        run(&["-n", "--", "-i"], |request| assert_eq!(request.place, 3));
-        run(&["-"], |request| assert_eq!(request.place, 1));
-        run(&[""], |request| assert_eq!(request.place, 1));
-        run(&["--", "--", "x"], |request| assert_eq!(request.place, 2));
+        run(&["-n", "--", "-i"], |request| {
+            assert_eq!(request.place, word_number(3))
+        });
+        run(&["-"], |request| assert_eq!(request.place, word_number(1)));
+        run(&[""], |request| assert_eq!(request.place, word_number(1)));
+        run(&["--", "--", "x"], |request| {
+            assert_eq!(request.place, word_number(2))
+        });
     }
 
     #[test]
@@ -457,7 +463,7 @@ mod tests {
     fn the_group_name_is_taken_only_after_an_equals_sign() {
         run(&["--cgroup", "x", "y"], |request| {
             assert_eq!(request.group_name(), None);
-            assert_eq!(request.place, 2);
+            assert_eq!(request.place, word_number(2));
         });
         run(&["--cgroup=sys-apps/sed-4.9_p1+x:y", "x"], |request| {
             assert_eq!(request.group_name(), Some(&b"sys-apps/sed-4.9_p1+x:y"[..]));
@@ -568,7 +574,9 @@ mod tests {
         let text = |words| parse(argv(words)).unwrap().text();
         assert_eq!(text(&["-n", "--help"]), Some(HELP));
         assert_eq!(text(&["--version", "x"]), Some(VERSION));
-        run(&["x", "--help"], |request| assert_eq!(request.place, 1));
+        run(&["x", "--help"], |request| {
+            assert_eq!(request.place, word_number(1))
+        });
     }
 
     #[test]
