@@ -7,10 +7,12 @@ use core::slice;
 
 use crate::policy::{self, Context, Isolation, Phase};
 use crate::sys::args::{self, Strings};
-use crate::sys::words::{NotNumber, nth_line, parse_number, parts, position};
+use crate::sys::packed::{Packed, packed};
+use crate::sys::words::{NotNumber, parse_number, parts, position};
 
 /// What `--help` prints.
-pub const HELP: &str = "\
+pub const HELP: Packed = packed!(
+    "\
 Usage: phasebox [OPTION]... [--] COMMAND [ARG]...
 Run COMMAND in a box and kill what it leaves behind.
 
@@ -27,10 +29,11 @@ Run COMMAND in a box and kill what it leaves behind.
 
 For root: --user UID --group GID --groups GID,... --umask OCTAL
           --cgroup-parent DIR
-";
+"
+);
 
 /// What `--version` prints.
-pub const VERSION: &str = concat!("phasebox ", env!("CARGO_PKG_VERSION"), "\n");
+pub const VERSION: Packed = packed!(concat!("phasebox ", env!("CARGO_PKG_VERSION"), "\n"));
 
 /// The options, in the order of their names in [`NAMES`]; the first ones also in that of the
 /// letters in [`LETTERS`] and of [`Isolation::ALL`].
@@ -96,7 +99,7 @@ impl Request {
 
     /// What the caller wants to be told instead of running a command.
     #[must_use]
-    pub fn text(&self) -> Option<&'static str> {
+    pub fn text(&self) -> Option<Packed> {
         if self.has(Opt::Help) {
             Some(HELP)
         } else if self.has(Opt::Version) {
@@ -283,7 +286,7 @@ macro_rules! reasons {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Reason { $(#[doc = $text] $reason,)* }
 
-        const TEXTS: &str = concat!($($text, " (", stringify!($errno), ")\n"),*);
+        const TEXTS: Packed = packed!(concat!($($text, " (", stringify!($errno), ")\n"),*));
     };
 }
 
@@ -324,8 +327,8 @@ impl Usage {
 
     /// What is wrong, with the errno's name.
     #[must_use]
-    pub fn text(self) -> &'static [u8] {
-        nth_line(TEXTS, self.0 as usize & 0xff)
+    pub fn text(self) -> Packed {
+        TEXTS.line(self.0 as usize & 0xff)
     }
 }
 
@@ -406,7 +409,7 @@ mod tests {
                 let word = words
                     .get(usage.place())
                     .map_or("COMMAND".into(), CStr::to_string_lossy);
-                let text = std::str::from_utf8(usage.text()).unwrap();
+                let text = usage.text().text();
                 let (_, errno) = text.rsplit_once(" (").unwrap();
                 (word.into_owned(), errno.trim_end_matches(')').into())
             }
@@ -572,8 +575,8 @@ mod tests {
     #[test]
     fn help_and_version_are_found_among_options_only() {
         let text = |words| parse(argv(words)).unwrap().text();
-        assert_eq!(text(&["-n", "--help"]), Some(HELP));
-        assert_eq!(text(&["--version", "x"]), Some(VERSION));
+        assert!(text(&["-n", "--help"]) == Some(HELP));
+        assert!(text(&["--version", "x"]) == Some(VERSION));
         run(&["x", "--help"], |request| {
             assert_eq!(request.place, word_number(1))
         });

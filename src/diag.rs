@@ -8,9 +8,9 @@ use crate::policy::Isolation;
 use crate::step::{Failure, Step};
 use crate::sys::args::Strings;
 use crate::sys::fd::{self, Fd};
+use crate::sys::packed::{Packed, packed};
 use crate::sys::path::Text;
 use crate::sys::process::Pid;
-use crate::sys::words::nth_line;
 use crate::sys::{Errno, fs};
 
 /// A line that is cut where it gets too long.
@@ -28,6 +28,12 @@ impl Line {
     /// Adds text of the program's own.
     fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
+    }
+
+    /// The same, packed.
+    #[inline(never)]
+    fn packed(&mut self, text: Packed) {
+        text.unpack(&mut self.0);
     }
 
     #[inline(never)]
@@ -68,7 +74,7 @@ impl Line {
     fn because(&mut self, errno: Errno) {
         self.text(": ");
         if let Some(text) = errno.text() {
-            self.bytes(text);
+            self.packed(text);
         } else {
             self.number("unexpected error (errno ", errno.number() as u64);
             self.text(")");
@@ -90,27 +96,27 @@ pub fn failure(failure: Failure) {
     let advice = advice(failure);
     if !advice.is_empty() {
         line.text("; ");
-        line.bytes(advice);
+        line.packed(advice);
     }
     line.send();
 }
 
 /// The same, of an isolation that `--best-effort` goes on without.
 pub fn degraded(failure: Failure, kind: Isolation) {
-    const NAMES: &str = "network\nIPC\ncontrol group\nPID\nmount";
+    const NAMES: Packed = packed!("network\nIPC\ncontrol group\nPID\nmount");
     let mut line = Line::new();
     line.unable_to_step(failure);
     line.text("; going on without ");
-    line.bytes(nth_line(NAMES, kind.index()));
+    line.packed(NAMES.line(kind.index()));
     line.text(" isolation");
     line.send();
 }
 
 impl Line {
     #[inline(never)]
-    fn unable_to(&mut self, what: &[u8]) {
+    fn unable_to(&mut self, what: Packed) {
         self.text("phasebox: unable to ");
-        self.bytes(what);
+        self.packed(what);
     }
 
     #[inline(never)]
@@ -124,10 +130,10 @@ impl Line {
 pub fn usage(argv: Strings, usage: Usage) {
     let word = argv.get(usage.place()).unwrap_or(c"COMMAND");
     let mut line = Line::new();
-    line.unable_to(b"use ");
+    line.unable_to(packed!("use "));
     line.quoted(word.to_bytes());
     line.text(": ");
-    line.bytes(usage.text());
+    line.packed(usage.text());
     line.text("; see phasebox --help");
     line.send();
 }
@@ -136,7 +142,7 @@ pub fn usage(argv: Strings, usage: Usage) {
 /// neither what is too long nor how long it is.
 pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
     let mut line = Line::new();
-    line.unable_to(b"execute ");
+    line.unable_to(packed!("execute "));
     line.quoted(argv.first().unwrap_or_default().to_bytes());
     line.because(errno);
     if errno == Errno::E2BIG {
@@ -266,7 +272,7 @@ macro_rules! advice {
 
         const ADVICE: &[(Step, u8, Advice)] =
             &[$($((Step::$step, Errno::$errno.number() as u8, Advice::$advice)),+),*];
-        const TEXTS: &str = concat!($($text, "\n"),*);
+        const TEXTS: Packed = packed!(concat!($($text, "\n"),*));
     };
 }
 
@@ -298,18 +304,20 @@ advice! {
     CoveredProc "mounts cover parts of /proc: leave out --pid": MountProc EPERM;
 }
 
-fn advice(failure: Failure) -> &'static [u8] {
+fn advice(failure: Failure) -> Packed {
     for (step, errno, advice) in ADVICE {
         if Failure::new(*step, Errno::from_raw((*errno).into())) == failure {
-            return nth_line(TEXTS, *advice as usize);
+            return TEXTS.line(*advice as usize);
         }
     }
-    b""
+    Packed::new(b"")
 }
 
-/// Whether standard output took all of `text`.
+/// Whether standard output took all of a text.
 #[must_use]
-pub fn print(text: &str) -> bool {
+pub fn print(packed: Packed) -> bool {
+    let mut text = Text::<2048>::new();
+    packed.unpack(&mut text);
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match fd::write(Fd::STDOUT, rest) {
@@ -357,7 +365,7 @@ mod tests {
             shown(&line),
             "phasebox: unable to set the loopback up: operation not permitted (EPERM)",
         );
-        assert_eq!(advice(failed), b"CAP_NET_ADMIN is missing");
+        assert_eq!(advice(failed).text(), "CAP_NET_ADMIN is missing");
     }
 
     #[test]

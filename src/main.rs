@@ -12,6 +12,7 @@ use phasebox::plan::{Caller, Plan};
 use phasebox::policy::Isolation;
 use phasebox::step::{At, Step};
 use phasebox::sys::args::Start;
+use phasebox::sys::packed::Packed;
 use phasebox::sys::{fd, process};
 use phasebox::{diag, status, stub};
 
@@ -47,6 +48,6 @@ fn main(start: Start) -> ! {
     child::run(&plan, &place)
 }
 
-fn print(text: &str) -> ! {
+fn print(text: Packed) -> ! {
     process::exit(if diag::print(text) { 0 } else { status::FAILED })
 }

@@ -2,7 +2,7 @@
 
 use linux_raw_sys::errno as raw;
 
-use super::words::nth_line;
+use super::packed::{Packed, packed};
 
 /// What a system call returns.
 pub type Result<T> = core::result::Result<T, Errno>;
@@ -19,7 +19,8 @@ macro_rules! errnos {
 
         /// The numbers, and in the same order what messages say of each.
         const NUMBERS: &[u8] = &[$(raw::$name as u8),*];
-        const TEXTS: &str = concat!($($meaning, " (", stringify!($name), ")\n"),*);
+        const TEXTS: Packed =
+            packed!(concat!($($meaning, " (", stringify!($name), ")\n"),*));
     };
 }
 
@@ -73,9 +74,9 @@ impl Errno {
 
     /// What it means, and its name as in errno(3); none for one that this program never meets.
     #[must_use]
-    pub fn text(self) -> Option<&'static [u8]> {
+    pub fn text(self) -> Option<Packed> {
         let mut numbers = NUMBERS.iter();
         let index = numbers.position(|number| usize::from(*number) == self.0)?;
-        Some(nth_line(TEXTS, index))
+        Some(TEXTS.line(index))
     }
 }

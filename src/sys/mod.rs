@@ -15,6 +15,7 @@ pub mod fd;
 pub mod fs;
 pub mod ids;
 pub mod netdev;
+pub mod packed;
 pub mod path;
 pub mod poll;
 pub mod process;

@@ -43,15 +43,6 @@ pub fn position(list: &[u8], wanted: &[u8]) -> Option<usize> {
     parts(list, b' ').position(|word| word == wanted)
 }
 
-/// A line of a table of texts.
-#[must_use]
-#[inline(never)]
-pub fn nth_line(table: &'static str, index: usize) -> &'static [u8] {
-    parts(table.as_bytes(), b'\n')
-        .nth(index)
-        .unwrap_or_default()
-}
-
 /// Why a text is not the number that is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotNumber {
