@@ -26,13 +26,8 @@ impl Line {
     }
 
     /// Adds text of the program's own.
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    /// The same, packed.
     #[inline(never)]
-    fn packed(&mut self, text: Packed) {
+    fn text(&mut self, text: Packed) {
         text.unpack(&mut self.0);
     }
 
@@ -44,7 +39,7 @@ impl Line {
 
     /// Adds text and a number.
     #[inline(never)]
-    fn number(&mut self, text: &str, number: u64) {
+    fn number(&mut self, text: Packed, number: u64) {
         self.text(text);
         let _ = self.0.push_number(number);
     }
@@ -57,34 +52,34 @@ impl Line {
             self.bytes(&[if is_harmless { *byte } else { b'?' }]);
         }
         if word.len() > WORD_MAX {
-            self.text("...");
+            self.text(packed!("..."));
         }
     }
 
     /// The same in quotes.
     #[inline(never)]
     fn quoted(&mut self, word: &[u8]) {
-        self.text("'");
+        self.text(packed!("'"));
         self.foreign(word);
-        self.text("'");
+        self.text(packed!("'"));
     }
 
     /// Adds `: MEANING (ERRNO NAME)`.
     #[inline(never)]
     fn because(&mut self, errno: Errno) {
-        self.text(": ");
+        self.text(packed!(": "));
         if let Some(text) = errno.text() {
-            self.packed(text);
+            self.text(text);
         } else {
-            self.number("unexpected error (errno ", errno.number() as u64);
-            self.text(")");
+            self.number(packed!("unexpected error (errno "), errno.number() as u64);
+            self.text(packed!(")"));
         }
     }
 
     /// Writes it to standard error. Nothing can be done where that fails.
     #[inline(never)]
     fn send(&mut self) {
-        self.text("\n");
+        self.text(packed!("\n"));
         let _ = fd::write(Fd::STDERR, self.0.as_bytes());
     }
 }
@@ -95,8 +90,8 @@ pub fn failure(failure: Failure) {
     line.unable_to_step(failure);
     let advice = advice(failure);
     if !advice.is_empty() {
-        line.text("; ");
-        line.packed(advice);
+        line.text(packed!("; "));
+        line.text(advice);
     }
     line.send();
 }
@@ -106,17 +101,17 @@ pub fn degraded(failure: Failure, kind: Isolation) {
     const NAMES: Packed = packed!("network\nIPC\ncontrol group\nPID\nmount");
     let mut line = Line::new();
     line.unable_to_step(failure);
-    line.text("; going on without ");
-    line.packed(NAMES.line(kind.index()));
-    line.text(" isolation");
+    line.text(packed!("; going on without "));
+    line.text(NAMES.line(kind.index()));
+    line.text(packed!(" isolation"));
     line.send();
 }
 
 impl Line {
     #[inline(never)]
     fn unable_to(&mut self, what: Packed) {
-        self.text("phasebox: unable to ");
-        self.packed(what);
+        self.text(packed!("phasebox: unable to "));
+        self.text(what);
     }
 
     #[inline(never)]
@@ -132,9 +127,9 @@ pub fn usage(argv: Strings, usage: Usage) {
     let mut line = Line::new();
     line.unable_to(packed!("use "));
     line.quoted(word.to_bytes());
-    line.text(": ");
-    line.packed(usage.text());
-    line.text("; see phasebox --help");
+    line.text(packed!(": "));
+    line.text(usage.text());
+    line.text(packed!("; see phasebox --help"));
     line.send();
 }
 
@@ -148,10 +143,10 @@ pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
     if errno == Errno::E2BIG {
         let (arguments, _) = measure(argv);
         let (environment, largest) = measure(envp);
-        line.number("; arguments: ", arguments);
-        line.number(" bytes, environment: ", environment);
-        line.number(" bytes, the largest with ", size(largest));
-        line.text(" bytes: ");
+        line.number(packed!("; arguments: "), arguments);
+        line.number(packed!(" bytes, environment: "), environment);
+        line.number(packed!(" bytes, the largest with "), size(largest));
+        line.text(packed!(" bytes: "));
         line.quoted(cli::option_part(largest));
     }
     line.send();
@@ -202,14 +197,14 @@ impl Processes {
             return;
         }
         if self.count > 1 {
-            self.line.text(", ");
+            self.line.text(packed!(", "));
         }
         let number = u64::from(pid.number());
         let mut name = [0; 64];
         self.line
             .foreign(process_name(number, &mut name).unwrap_or(b"pid"));
-        self.line.number(" (", number);
-        self.line.text(")");
+        self.line.number(packed!(" ("), number);
+        self.line.text(packed!(")"));
     }
 
     /// How many were added.
@@ -222,8 +217,8 @@ impl Processes {
     fn end(&self, line: &mut Line) {
         line.bytes(self.line.0.as_bytes());
         if self.count > NAMED {
-            line.number(" and ", self.count - NAMED);
-            line.text(" more");
+            line.number(packed!(" and "), self.count - NAMED);
+            line.text(packed!(" more"));
         }
         line.send();
     }
@@ -238,8 +233,8 @@ impl Default for Processes {
 /// /proc/PID/comm. proc(5).
 fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut path = Line::new();
-    path.number("/proc/", pid);
-    path.text("/comm");
+    path.number(packed!("/proc/"), pid);
+    path.text(packed!("/comm"));
     let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
     let length = fd::read(file.fd(), buffer).ok()?;
     buffer.get(..length)?.strip_suffix(b"\n")
@@ -248,11 +243,11 @@ fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
 /// The line about leftovers that were killed.
 pub fn leftovers(killed: &Processes) {
     let mut line = Line::new();
-    line.number("phasebox: killed ", killed.count());
+    line.number(packed!("phasebox: killed "), killed.count());
     line.text(if killed.count() == 1 {
-        " leftover: "
+        packed!(" leftover: ")
     } else {
-        " leftovers: "
+        packed!(" leftovers: ")
     });
     killed.end(&mut line);
 }
@@ -261,7 +256,7 @@ pub fn leftovers(killed: &Processes) {
 pub fn survivors(left: &Processes) {
     let mut line = Line::new();
     line.unable_to_step(Failure::new(Step::EmptyGroup, Errno::EBUSY));
-    line.text("; still there: ");
+    line.text(packed!("; still there: "));
     left.end(&mut line);
 }
 
