@@ -28,20 +28,19 @@ impl Line {
     /// Adds text of the program's own.
     #[inline(never)]
     fn text(&mut self, text: Packed) {
-        text.unpack(&mut self.0);
+        self.numbers(text, &[]);
+    }
+
+    /// The same with a number for each `%`.
+    #[inline(never)]
+    fn numbers(&mut self, text: Packed, numbers: &[u64]) {
+        text.unpack(&mut self.0, numbers);
     }
 
     #[inline(never)]
     fn bytes(&mut self, bytes: &[u8]) {
         // What does not fit is left out; the line is for people.
         let _ = self.0.push(bytes);
-    }
-
-    /// Adds text and a number.
-    #[inline(never)]
-    fn number(&mut self, text: Packed, number: u64) {
-        self.text(text);
-        let _ = self.0.push_number(number);
     }
 
     /// Adds text from outside: what could drive a terminal is shown as `?` (CVE-2023-28486).
@@ -71,8 +70,8 @@ impl Line {
         if let Some(text) = errno.text() {
             self.text(text);
         } else {
-            self.number(packed!("unexpected error (errno "), errno.number() as u64);
-            self.text(packed!(")"));
+            let number = errno.number() as u64;
+            self.numbers(packed!("unexpected error (errno %)"), &[number]);
         }
     }
 
@@ -143,10 +142,10 @@ pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
     if errno == Errno::E2BIG {
         let (arguments, _) = measure(argv);
         let (environment, largest) = measure(envp);
-        line.number(packed!("; arguments: "), arguments);
-        line.number(packed!(" bytes, environment: "), environment);
-        line.number(packed!(" bytes, the largest with "), size(largest));
-        line.text(packed!(" bytes: "));
+        line.numbers(
+            packed!("; arguments: % bytes, environment: % bytes, the largest with % bytes: "),
+            &[arguments, environment, size(largest)],
+        );
         line.quoted(cli::option_part(largest));
     }
     line.send();
@@ -203,8 +202,7 @@ impl Processes {
         let mut name = [0; 64];
         self.line
             .foreign(process_name(number, &mut name).unwrap_or(b"pid"));
-        self.line.number(packed!(" ("), number);
-        self.line.text(packed!(")"));
+        self.line.numbers(packed!(" (%)"), &[number]);
     }
 
     /// How many were added.
@@ -217,8 +215,7 @@ impl Processes {
     fn end(&self, line: &mut Line) {
         line.bytes(self.line.0.as_bytes());
         if self.count > NAMED {
-            line.number(packed!(" and "), self.count - NAMED);
-            line.text(packed!(" more"));
+            line.numbers(packed!(" and % more"), &[self.count - NAMED]);
         }
         line.send();
     }
@@ -233,8 +230,7 @@ impl Default for Processes {
 /// /proc/PID/comm. proc(5).
 fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut path = Line::new();
-    path.number(packed!("/proc/"), pid);
-    path.text(packed!("/comm"));
+    path.numbers(packed!("/proc/%/comm"), &[pid]);
     let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
     let length = fd::read(file.fd(), buffer).ok()?;
     buffer.get(..length)?.strip_suffix(b"\n")
@@ -243,12 +239,12 @@ fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
 /// The line about leftovers that were killed.
 pub fn leftovers(killed: &Processes) {
     let mut line = Line::new();
-    line.number(packed!("phasebox: killed "), killed.count());
-    line.text(if killed.count() == 1 {
-        packed!(" leftover: ")
+    let text = if killed.count() == 1 {
+        packed!("phasebox: killed % leftover: ")
     } else {
-        packed!(" leftovers: ")
-    });
+        packed!("phasebox: killed % leftovers: ")
+    };
+    line.numbers(text, &[killed.count()]);
     killed.end(&mut line);
 }
 
@@ -312,7 +308,7 @@ fn advice(failure: Failure) -> Packed {
 #[must_use]
 pub fn print(packed: Packed) -> bool {
     let mut text = Text::<2048>::new();
-    packed.unpack(&mut text);
+    packed.unpack(&mut text, &[]);
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match fd::write(Fd::STDOUT, rest) {

@@ -59,15 +59,21 @@ impl Packed {
         Packed(parts(self.0, b'\n').nth(index).unwrap_or_default())
     }
 
-    /// Appends it to `text`; what does not fit is left out.
+    /// Appends it to `text`, one of `numbers` for each `%`; what does not fit is left out.
     #[inline(never)]
-    pub fn unpack(self, text: &mut Buffer<[u8]>) {
+    pub fn unpack(self, text: &mut Buffer<[u8]>, numbers: &[u64]) {
+        let mut numbers = numbers.iter();
         for byte in self.0 {
-            let piece = match byte.checked_sub(FIRST) {
-                Some(number) => parts(FRAGMENTS, b'|').nth(number.into()),
-                None => Some(slice::from_ref(byte)),
+            let _ = match byte.checked_sub(FIRST) {
+                Some(fragment) => {
+                    let fragment = parts(FRAGMENTS, b'|').nth(fragment.into());
+                    text.push(fragment.unwrap_or_default())
+                }
+                None if *byte == b'%' => {
+                    text.push_number(numbers.next().copied().unwrap_or_default())
+                }
+                None => text.push(slice::from_ref(byte)),
             };
-            let _ = text.push(piece.unwrap_or_default());
         }
     }
 }
@@ -149,7 +155,7 @@ impl Packed {
     #[must_use]
     pub fn text(self) -> std::string::String {
         let mut text = crate::sys::path::Text::<4096>::new();
-        self.unpack(&mut text);
+        self.unpack(&mut text, &[]);
         std::string::String::from_utf8(text.as_bytes().to_vec()).unwrap()
     }
 }
