@@ -60,8 +60,8 @@ pub enum Opt {
     CgroupParent,
 }
 
-const NAMES: &str = "--net --ipc --cgroup --pid --mount --best-effort --quiet --help --version \
-    --features --phase --properties --restrict --user --group --groups --umask --cgroup-parent";
+const NAMES: &str = "net ipc cgroup pid mount best-effort quiet help version \
+    features phase properties restrict user group groups umask cgroup-parent";
 const LETTERS: &str = "n i c p m";
 const OPTIONS: usize = Opt::CgroupParent as usize + 1;
 
@@ -87,6 +87,19 @@ pub struct Request {
 }
 
 impl Request {
+    /// Nothing yet, of this argument vector.
+    #[must_use]
+    pub fn new(argv: Strings) -> Request {
+        Request {
+            argv,
+            command: argv.rest(),
+            place: word_number(1),
+            isolation: Isolation::default(),
+            umask: None,
+            given: [0; OPTIONS],
+        }
+    }
+
     fn given(&self, option: Opt) -> u32 {
         self.given.get(option as usize).copied().unwrap_or_default()
     }
@@ -162,8 +175,11 @@ impl Request {
     }
 
     /// Reads the argument vector up to COMMAND, or to an option that makes the rest pointless.
+    ///
+    /// # Errors
+    /// [`Usage`] for anything that is not exactly an option, its value, or a command.
     #[inline(never)]
-    fn read_options(&mut self) -> Result<(), Usage> {
+    pub fn read(&mut self) -> Result<(), Usage> {
         while let Some(word) = self.command.first() {
             let [b'-', letters @ ..] = word.to_bytes() else {
                 break;
@@ -174,7 +190,7 @@ impl Request {
                     self.advance();
                     break;
                 }
-                [b'-', ..] => self.read_long(word)?,
+                [b'-', long @ ..] => self.read_long(long)?,
                 _ => self.read_letters(letters)?,
             }
             if self.text().is_some() {
@@ -200,17 +216,17 @@ impl Request {
         Ok(())
     }
 
-    /// Reads `--name`, `--name=value`, or `--name` and the next word.
-    fn read_long(&mut self, word: &'static CStr) -> Result<(), Usage> {
-        let name = option_part(word);
+    /// Reads `name`, `name=value`, or `name` and the next word.
+    fn read_long(&mut self, text: &[u8]) -> Result<(), Usage> {
+        let name = option_part(text);
         let unknown = self.fault_here(Reason::NoSuchOption);
         let option = position(NAMES.as_bytes(), name).ok_or(unknown)?;
         let mut skipped = 0;
-        if name.len() < word.count_bytes() {
+        if name.len() < text.len() {
             if option < WITH_VALUE && option != Opt::Cgroup as usize {
                 return Err(self.fault_here(Reason::NoValueTaken));
             }
-            skipped = name.len() + 1;
+            skipped = b"--".len() + name.len() + b"=".len();
         } else if option >= WITH_VALUE {
             let missing = self.fault_here(Reason::ValueMissing);
             self.advance();
@@ -332,27 +348,10 @@ impl Usage {
     }
 }
 
-/// Reads an argument vector, the program's name first.
-///
-/// # Errors
-/// [`Usage`] for anything that is not exactly an option, its value, or a command.
-pub fn parse(argv: Strings) -> Result<Request, Usage> {
-    let mut request = Request {
-        argv,
-        command: argv.rest(),
-        place: word_number(1),
-        isolation: Isolation::default(),
-        umask: None,
-        given: [0; OPTIONS],
-    };
-    request.read_options()?;
-    Ok(request)
-}
-
 /// The part of a long option, or of a variable, before `=`.
 #[must_use]
-pub fn option_part(word: &'static CStr) -> &'static [u8] {
-    parts(word.to_bytes(), b'=').next().unwrap_or_default()
+pub fn option_part(word: &[u8]) -> &[u8] {
+    parts(word, b'=').next().unwrap_or_default()
 }
 
 /// Checks NAME against its alphabet; `/` is allowed here and written as `:` later.
@@ -386,6 +385,11 @@ mod tests {
     use super::*;
     use std::string::String;
     use std::vec::Vec;
+
+    fn parse(argv: Strings) -> Result<Request, Usage> {
+        let mut request = Request::new(argv);
+        request.read().map(|()| request)
+    }
 
     fn argv(words: &[&str]) -> Strings {
         let words: Vec<&str> = std::iter::once("phasebox")

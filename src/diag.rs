@@ -146,7 +146,7 @@ pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
             packed!("; arguments: % bytes, environment: % bytes, the largest with % bytes: "),
             &[arguments, environment, size(largest)],
         );
-        line.quoted(cli::option_part(largest));
+        line.quoted(cli::option_part(largest.to_bytes()));
     }
     line.send();
 }

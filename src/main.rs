@@ -7,7 +7,7 @@
 mod rt;
 
 use phasebox::child::{self, Place};
-use phasebox::cli;
+use phasebox::cli::Request;
 use phasebox::plan::{Caller, Plan};
 use phasebox::policy::Isolation;
 use phasebox::step::{At, Step};
@@ -27,7 +27,8 @@ fn main(start: Start) -> ! {
     });
 
     let mut plan = Plan::new(caller, &start);
-    let planned = cli::parse(start.argv).and_then(|request| match request.text() {
+    let mut request = Request::new(start.argv);
+    let planned = request.read().and_then(|()| match request.text() {
         Some(text) => print(text),
         None => plan.fill(&request),
     });

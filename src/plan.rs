@@ -232,14 +232,15 @@ fn find(request: &Request, option: Opt, word: &[u8]) -> Result<u32, Usage> {
         Opt::User => (PASSWD, Reason::NoSuchUser),
         _ => (GROUP, Reason::NoSuchGroup),
     };
-    let id = match accounts::parse_id(word) {
-        Err(NotNumber::TooLarge) => Err(Reason::IdRange),
-        Err(NotNumber::NoDigit) => {
-            accounts::look_up(file, Key::Name(word), Field::Id).ok_or(unknown)
-        }
-        Ok(id) => Ok(id),
+    let reason = match accounts::parse_id(word) {
+        Ok(id) => return Ok(id),
+        Err(NotNumber::TooLarge) => Reason::IdRange,
+        Err(NotNumber::NoDigit) => match accounts::look_up(file, Key::Name(word), Field::Id) {
+            Some(id) => return Ok(id),
+            None => unknown,
+        },
     };
-    id.map_err(|reason| request.fault(option, reason))
+    Err(request.fault(option, reason))
 }
 
 /// What can be used of a name in that of a directory.
