@@ -67,18 +67,13 @@ impl Line {
     #[inline(never)]
     fn because(&mut self, errno: Errno) {
         self.text(packed!(": "));
-        if let Some(text) = errno.text() {
-            self.text(text);
-        } else {
-            let number = errno.number() as u64;
-            self.numbers(packed!("unexpected error (errno %)"), &[number]);
-        }
+        self.numbers(errno.text(), &[errno.number() as u64]);
     }
 
-    /// Writes it to standard error. Nothing can be done where that fails.
+    /// Ends it with `text` and writes it to standard error. Nothing can be done where that fails.
     #[inline(never)]
-    fn send(&mut self) {
-        self.text(packed!("\n"));
+    fn send(&mut self, text: Packed) {
+        self.text(text);
         let _ = fd::write(Fd::STDERR, self.0.as_bytes());
     }
 }
@@ -92,7 +87,7 @@ pub fn failure(failure: Failure) {
         line.text(packed!("; "));
         line.text(advice);
     }
-    line.send();
+    line.send(packed!("\n"));
 }
 
 /// The same, of an isolation that `--best-effort` goes on without.
@@ -102,8 +97,7 @@ pub fn degraded(failure: Failure, kind: Isolation) {
     line.unable_to_step(failure);
     line.text(packed!("; going on without "));
     line.text(NAMES.line(kind.index()));
-    line.text(packed!(" isolation"));
-    line.send();
+    line.send(packed!(" isolation\n"));
 }
 
 impl Line {
@@ -128,8 +122,7 @@ pub fn usage(argv: Strings, usage: Usage) {
     line.quoted(word.to_bytes());
     line.text(packed!(": "));
     line.text(usage.text());
-    line.text(packed!("; see phasebox --help"));
-    line.send();
+    line.send(packed!("; see phasebox --help\n"));
 }
 
 /// COMMAND could not be executed. Of "argument list too long" the sizes are told: the kernel says
@@ -148,7 +141,7 @@ pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
         );
         line.quoted(cli::option_part(largest.to_bytes()));
     }
-    line.send();
+    line.send(packed!("\n"));
 }
 
 /// The bytes of all strings, and the largest of them.
@@ -217,7 +210,7 @@ impl Processes {
         if self.count > NAMED {
             line.numbers(packed!(" and % more"), &[self.count - NAMED]);
         }
-        line.send();
+        line.send(packed!("\n"));
     }
 }
 
@@ -233,7 +226,8 @@ fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
     path.numbers(packed!("/proc/%/comm"), &[pid]);
     let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
     let length = fd::read(file.fd(), buffer).ok()?;
-    buffer.get(..length)?.strip_suffix(b"\n")
+    // Without the newline.
+    buffer.get(..length.checked_sub(1)?)
 }
 
 /// The line about leftovers that were killed.

@@ -17,10 +17,12 @@ macro_rules! errnos {
             $(#[doc = $meaning] pub const $name: Errno = Errno(raw::$name as usize);)*
         }
 
-        /// The numbers, and in the same order what messages say of each.
+        /// The numbers, and in the same order what messages say of each; then of all others.
         const NUMBERS: &[u8] = &[$(raw::$name as u8),*];
-        const TEXTS: Packed =
-            packed!(concat!($($meaning, " (", stringify!($name), ")\n"),*));
+        const TEXTS: Packed = packed!(concat!(
+            $($meaning, " (", stringify!($name), ")\n",)*
+            "unexpected error (errno %)"
+        ));
     };
 }
 
@@ -72,11 +74,12 @@ impl Errno {
         self.0
     }
 
-    /// What it means, and its name as in errno(3); none for one that this program never meets.
+    /// What it means, and its name as in errno(3); with a `%` for the number of one that this
+    /// program never meets.
     #[must_use]
-    pub fn text(self) -> Option<Packed> {
+    pub fn text(self) -> Packed {
         let mut numbers = NUMBERS.iter();
-        let index = numbers.position(|number| usize::from(*number) == self.0)?;
-        Some(TEXTS.line(index))
+        let index = numbers.position(|number| usize::from(*number) == self.0);
+        TEXTS.line(index.unwrap_or(NUMBERS.len()))
     }
 }
