@@ -18,7 +18,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
     let (mut uid, mut gid) = (plan.caller.uid, plan.caller.gid);
 
     // Groups first, then the group id, then the user id: each needs what the next one takes away.
-    if let Some(identity) = &plan.identity {
+    if let Some(identity) = plan.identity() {
         ids::set_groups(identity.groups.as_slice()).at(Step::SetGroups)?;
         if let Some(wanted) = identity.gid {
             ids::set_group_ids(wanted).at(Step::SetGroup)?;
@@ -39,7 +39,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
         ids::set_no_new_privileges().at(Step::ForbidPrivileges)?;
     }
 
-    if uid != 0 || plan.identity.is_some() {
+    if uid != 0 || plan.identity().is_some() {
         let dropped = is_dropped(plan, uid, gid).at(Step::VerifyDrop)?;
         if !dropped {
             return Err(Failure::new(Step::VerifyDrop, Errno::EPERM));
@@ -51,7 +51,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
 /// Whether the kernel says that all of it has come to pass, and lets nothing be taken back.
 fn is_dropped(plan: &Plan, uid: u32, gid: u32) -> SysResult<bool> {
     let mut dropped = ids::user_ids()? == Ids::all(uid) && ids::group_ids()? == Ids::all(gid);
-    if let Some(identity) = &plan.identity {
+    if let Some(identity) = plan.identity() {
         let (wanted, mut buffer) = (identity.groups.as_slice(), [0; 1024]);
         let found = ids::groups(&mut buffer)?;
         // The kernel sorts them.

@@ -114,6 +114,8 @@ pub struct Plan {
     pub best_effort: bool,
     /// Do not name leftovers.
     pub quiet: bool,
+    /// COMMAND runs as `identity` says.
+    has_identity: bool,
     /// Who asks for it.
     pub caller: Caller,
     /// COMMAND's umask, where it is not the caller's.
@@ -126,8 +128,7 @@ pub struct Plan {
     pub random: [u8; 16],
     /// The first part of the control group's name.
     pub group_name: Name,
-    /// Whom COMMAND runs as, where that is not the caller.
-    pub identity: Option<Identity>,
+    identity: Identity,
 }
 
 impl Plan {
@@ -138,6 +139,7 @@ impl Plan {
             isolation: Isolation::default(),
             best_effort: false,
             quiet: false,
+            has_identity: false,
             caller,
             umask: None,
             command: Command {
@@ -147,8 +149,18 @@ impl Plan {
             group_parent: None,
             random: start.random,
             group_name: Name::new(),
-            identity: None,
+            identity: Identity {
+                uid: None,
+                gid: None,
+                groups: Groups::new(),
+            },
         }
+    }
+
+    /// Whom COMMAND runs as, where that is not the caller.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.has_identity.then_some(&self.identity)
     }
 
     /// Whether namespaces need a user namespace around them.
@@ -188,11 +200,8 @@ impl Plan {
         if user.is_none() && group.is_none() && groups.is_none() {
             return Ok(());
         }
-        let identity = self.identity.insert(Identity {
-            uid: None,
-            gid: None,
-            groups: Groups::new(),
-        });
+        self.has_identity = true;
+        let identity = &mut self.identity;
         if let Some(word) = user {
             let uid = find(request, Opt::User, word)?;
             identity.uid = Some(uid);
