@@ -8,7 +8,7 @@ use core::slice;
 use crate::policy::{self, Context, Isolation, Phase};
 use crate::sys::args::{self, Strings};
 use crate::sys::packed::{Packed, packed};
-use crate::sys::words::{NotNumber, parse_number, parts, position};
+use crate::sys::words::{NotNumber, parse_number, part, position};
 
 /// What `--help` prints.
 pub const HELP: Packed = packed!(
@@ -351,7 +351,7 @@ impl Usage {
 /// The part of a long option, or of a variable, before `=`.
 #[must_use]
 pub fn option_part(word: &[u8]) -> &[u8] {
-    parts(word, b'=').next().unwrap_or_default()
+    part(word, b'=', 0)
 }
 
 /// Checks NAME against its alphabet; `/` is allowed here and written as `:` later.

@@ -7,7 +7,7 @@
 use core::slice;
 
 use super::path::Buffer;
-use super::words::parts;
+use super::words::part;
 
 /// Parts of words that the program's texts have in common, at most 128, the longest first. Any
 /// list will do; this one was found by trial, for the texts as they are.
@@ -56,7 +56,7 @@ impl Packed {
     #[must_use]
     #[inline(never)]
     pub fn line(self, index: usize) -> Packed {
-        Packed(parts(self.0, b'\n').nth(index).unwrap_or_default())
+        Packed(part(self.0, b'\n', index))
     }
 
     /// Appends it to `text`, one of `numbers` for each `%`; what does not fit is left out.
@@ -65,10 +65,7 @@ impl Packed {
         let mut numbers = numbers.iter();
         for byte in self.0 {
             let _ = match byte.checked_sub(FIRST) {
-                Some(fragment) => {
-                    let fragment = parts(FRAGMENTS, b'|').nth(fragment.into());
-                    text.push(fragment.unwrap_or_default())
-                }
+                Some(fragment) => text.push(part(FRAGMENTS, b'|', fragment.into())),
                 None if *byte == b'%' => {
                     text.push_number(numbers.next().copied().unwrap_or_default())
                 }
@@ -163,6 +160,7 @@ impl Packed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::words::parts;
 
     #[test]
     fn texts_are_unpacked_as_they_were() {

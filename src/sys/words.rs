@@ -36,6 +36,13 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
+/// One of the [`parts`] of a text, counted from 0; empty where there are fewer.
+#[must_use]
+#[inline(never)]
+pub fn part(text: &[u8], separator: u8, index: usize) -> &[u8] {
+    parts(text, separator).nth(index).unwrap_or_default()
+}
+
 /// Which of a list's words `wanted` is, which is not empty.
 #[must_use]
 #[inline(never)]
