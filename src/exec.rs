@@ -20,7 +20,7 @@ pub fn execute(command: Command, _: &Dropped) -> Errno {
     if name.is_empty() {
         return Errno::ENOENT;
     }
-    if part(name.to_bytes(), b'/', 0) != name.to_bytes() {
+    if part(name.to_bytes(), b'/', 0).len() < name.count_bytes() {
         return execute_file(name, command);
     }
     let path = variable(command, b"PATH=").unwrap_or(DEFAULT_PATH);

@@ -1,6 +1,6 @@
 //! Texts for people, packed: they were the seventh part of the program.
 //!
-//! A byte from 128 on stands for one of [`FRAGMENTS`]. The compiler packs; the source and whoever
+//! A byte from 128 on stands for one of `FRAGMENTS`. The compiler packs; the source and whoever
 //! reads a message see plain text.
 #![forbid(unsafe_code)]
 
