@@ -28,13 +28,13 @@ impl Line {
     /// Adds text of the program's own.
     #[inline(never)]
     fn text(&mut self, text: Packed) {
-        self.numbers(text, &[]);
+        self.number(text, 0);
     }
 
-    /// The same with a number for each `%`.
+    /// The same with a number in place of `%`.
     #[inline(never)]
-    fn numbers(&mut self, text: Packed, numbers: &[u64]) {
-        text.unpack(&mut self.0, numbers);
+    fn number(&mut self, text: Packed, number: u64) {
+        text.unpack(&mut self.0, number);
     }
 
     #[inline(never)]
@@ -67,7 +67,7 @@ impl Line {
     #[inline(never)]
     fn because(&mut self, errno: Errno) {
         self.text(packed!(": "));
-        self.numbers(errno.text(), &[errno.number() as u64]);
+        self.number(errno.text(), errno.number() as u64);
     }
 
     /// Ends it with `text` and writes it to standard error. Nothing can be done where that fails.
@@ -135,10 +135,9 @@ pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
     if errno == Errno::E2BIG {
         let (arguments, _) = measure(argv);
         let (environment, largest) = measure(envp);
-        line.numbers(
-            packed!("; arguments: % bytes, environment: % bytes, the largest with % bytes: "),
-            &[arguments, environment, size(largest)],
-        );
+        line.number(packed!("; arguments: % bytes"), arguments);
+        line.number(packed!(", environment: % bytes"), environment);
+        line.number(packed!(", the largest with % bytes: "), size(largest));
         line.quoted(cli::option_part(largest.to_bytes()));
     }
     line.send(packed!("\n"));
@@ -195,7 +194,7 @@ impl Processes {
         let mut name = [0; 64];
         self.line
             .foreign(process_name(number, &mut name).unwrap_or(b"pid"));
-        self.line.numbers(packed!(" (%)"), &[number]);
+        self.line.number(packed!(" (%)"), number);
     }
 
     /// How many were added.
@@ -208,7 +207,7 @@ impl Processes {
     fn end(&self, line: &mut Line) {
         line.bytes(self.line.0.as_bytes());
         if self.count > NAMED {
-            line.numbers(packed!(" and % more"), &[self.count - NAMED]);
+            line.number(packed!(" and % more"), self.count - NAMED);
         }
         line.send(packed!("\n"));
     }
@@ -223,7 +222,7 @@ impl Default for Processes {
 /// /proc/PID/comm. proc(5).
 fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut path = Line::new();
-    path.numbers(packed!("/proc/%/comm"), &[pid]);
+    path.number(packed!("/proc/%/comm"), pid);
     let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
     let length = fd::read(file.fd(), buffer).ok()?;
     // Without the newline.
@@ -238,7 +237,7 @@ pub fn leftovers(killed: &Processes) {
     } else {
         packed!("phasebox: killed % leftovers: ")
     };
-    line.numbers(text, &[killed.count()]);
+    line.number(text, killed.count());
     killed.end(&mut line);
 }
 
@@ -302,7 +301,7 @@ fn advice(failure: Failure) -> Packed {
 #[must_use]
 pub fn print(packed: Packed) -> bool {
     let mut text = Text::<2048>::new();
-    packed.unpack(&mut text, &[]);
+    packed.unpack(&mut text, 0);
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match fd::write(Fd::STDOUT, rest) {

@@ -59,16 +59,13 @@ impl Packed {
         Packed(part(self.0, b'\n', index))
     }
 
-    /// Appends it to `text`, one of `numbers` for each `%`; what does not fit is left out.
+    /// Appends it to `text`, with `number` in place of a `%`; what does not fit is left out.
     #[inline(never)]
-    pub fn unpack(self, text: &mut Buffer<[u8]>, numbers: &[u64]) {
-        let mut numbers = numbers.iter();
+    pub fn unpack(self, text: &mut Buffer<[u8]>, number: u64) {
         for byte in self.0 {
             let _ = match byte.checked_sub(FIRST) {
                 Some(fragment) => text.push(part(FRAGMENTS, b'|', fragment.into())),
-                None if *byte == b'%' => {
-                    text.push_number(numbers.next().copied().unwrap_or_default())
-                }
+                None if *byte == b'%' => text.push_number(number),
                 None => text.push(slice::from_ref(byte)),
             };
         }
@@ -152,7 +149,7 @@ impl Packed {
     #[must_use]
     pub fn text(self) -> std::string::String {
         let mut text = crate::sys::path::Text::<4096>::new();
-        self.unpack(&mut text, &[]);
+        self.unpack(&mut text, 0);
         std::string::String::from_utf8(text.as_bytes().to_vec()).unwrap()
     }
 }
