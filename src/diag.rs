@@ -70,6 +70,20 @@ impl Line {
         self.number(errno.text(), errno.number() as u64);
     }
 
+    /// Begins with `phasebox: unable to WHAT`.
+    #[inline(never)]
+    fn unable_to(&mut self, what: Packed) {
+        self.text(packed!("phasebox: unable to "));
+        self.text(what);
+    }
+
+    /// Begins with what failed and why.
+    #[inline(never)]
+    fn unable_to_step(&mut self, failure: Failure) {
+        self.unable_to(failure.text());
+        self.because(failure.errno());
+    }
+
     /// Ends it with `text` and writes it to standard error. Nothing can be done where that fails.
     #[inline(never)]
     fn send(&mut self, text: Packed) {
@@ -98,20 +112,6 @@ pub fn degraded(failure: Failure, kind: Isolation) {
     line.text(packed!("; going on without "));
     line.text(NAMES.line(kind.index()));
     line.send(packed!(" isolation\n"));
-}
-
-impl Line {
-    #[inline(never)]
-    fn unable_to(&mut self, what: Packed) {
-        self.text(packed!("phasebox: unable to "));
-        self.text(what);
-    }
-
-    #[inline(never)]
-    fn unable_to_step(&mut self, failure: Failure) {
-        self.unable_to(failure.text());
-        self.because(failure.errno());
-    }
 }
 
 /// What the caller wrote and cannot be done.

@@ -1,7 +1,7 @@
 //! Texts for people, packed: they were the seventh part of the program.
 //!
-//! A byte from 128 on stands for one of `FRAGMENTS`. The compiler packs; the source and whoever
-//! reads a message see plain text.
+//! A byte from 128 on stands for one of `FRAGMENTS`, and `%` for a number that is not known yet.
+//! The compiler packs; the source and whoever reads a message see plain text.
 #![forbid(unsafe_code)]
 
 use core::slice;
@@ -169,6 +169,9 @@ mod tests {
         assert!(packed.line(1).is_empty());
         assert_eq!(packed.line(3).text(), "raise sysctl user.max_");
         assert!(packed.line(4).is_empty());
+        let mut text = crate::sys::path::Text::<32>::new();
+        packed!("the % of %").unpack(&mut text, 120);
+        assert_eq!(text.as_bytes(), b"the 120 of 120");
     }
 
     #[test]
