@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 
 use crate::sys::fd::{self, Fd, Mode};
-use crate::sys::words::{NotNumber, parse_number, parts};
+use crate::sys::words::{NotNumber, parse_number, part};
 
 /// Digits only, below 2^32 - 1, which setresuid(2) takes for "no change".
 ///
@@ -64,14 +64,14 @@ pub fn look_up(file: &CStr, key: Key<'_>, field: Field) -> Option<u32> {
 fn has_key(line: &[u8], key: Key<'_>) -> bool {
     let id = number(line, Field::Id);
     match key {
-        Key::Name(name) => id.is_some() && parts(line, b':').next() == Some(name),
+        Key::Name(name) => id.is_some() && part(line, b':', 0) == name,
         Key::Id(wanted) => id == Some(wanted),
     }
 }
 
 /// The id in a line's field.
 fn number(line: &[u8], field: Field) -> Option<u32> {
-    parse_id(parts(line, b':').nth(field as usize)?).ok()
+    parse_id(part(line, b':', field as usize)).ok()
 }
 
 /// Puts lines together from bytes. Of a line that is too long (a group with many members) only

@@ -3,13 +3,16 @@
 
 use core::ffi::CStr;
 use core::ops::Range;
+use core::slice;
 
 use crate::policy::{self, Context, Isolation, Phase};
 use crate::sys::args::{self, Strings};
-use crate::sys::words::{NotNumber, nth_line, parse_number, parts, position};
+use crate::sys::packed::{Packed, packed};
+use crate::sys::words::{NotNumber, parse_number, part, position};
 
 /// What `--help` prints.
-pub const HELP: &str = "\
+pub const HELP: Packed = packed!(
+    "\
 Usage: phasebox [OPTION]... [--] COMMAND [ARG]...
 Run COMMAND in a box and kill what it leaves behind.
 
@@ -26,10 +29,11 @@ Run COMMAND in a box and kill what it leaves behind.
 
 For root: --user UID --group GID --groups GID,... --umask OCTAL
           --cgroup-parent DIR
-";
+"
+);
 
 /// What `--version` prints.
-pub const VERSION: &str = concat!("phasebox ", env!("CARGO_PKG_VERSION"), "\n");
+pub const VERSION: Packed = packed!(concat!("phasebox ", env!("CARGO_PKG_VERSION"), "\n"));
 
 /// The options, in the order of their names in [`NAMES`]; the first ones also in that of the
 /// letters in [`LETTERS`] and of [`Isolation::ALL`].
@@ -56,9 +60,9 @@ pub enum Opt {
     CgroupParent,
 }
 
-const NAMES: &str = "--net --ipc --cgroup --pid --mount --best-effort --quiet --help --version \
-    --features --phase --properties --restrict --user --group --groups --umask --cgroup-parent";
-const LETTERS: &[u8] = b"nicpm";
+const NAMES: &str = "net ipc cgroup pid mount best-effort quiet help version \
+    features phase properties restrict user group groups umask cgroup-parent";
+const LETTERS: &str = "n i c p m";
 const OPTIONS: usize = Opt::CgroupParent as usize + 1;
 
 /// From here on, options take a value; the first ones, up to those for root, are Portage's lists.
@@ -71,8 +75,8 @@ pub struct Request {
     argv: Strings,
     /// COMMAND and its arguments; until that is found, the words that are still to be read.
     pub command: Strings,
-    /// Where that is in the argument vector.
-    place: usize,
+    /// Where that is in the argument vector, as [`word_number`] gives it.
+    place: u32,
     /// All the isolation, by flags and by policy.
     pub isolation: Isolation,
     /// `--umask`.
@@ -83,6 +87,19 @@ pub struct Request {
 }
 
 impl Request {
+    /// Nothing yet, of this argument vector.
+    #[must_use]
+    pub fn new(argv: Strings) -> Request {
+        Request {
+            argv,
+            command: argv.rest(),
+            place: word_number(1),
+            isolation: Isolation::default(),
+            umask: None,
+            given: [0; OPTIONS],
+        }
+    }
+
     fn given(&self, option: Opt) -> u32 {
         self.given.get(option as usize).copied().unwrap_or_default()
     }
@@ -95,7 +112,7 @@ impl Request {
 
     /// What the caller wants to be told instead of running a command.
     #[must_use]
-    pub fn text(&self) -> Option<&'static str> {
+    pub fn text(&self) -> Option<Packed> {
         if self.has(Opt::Help) {
             Some(HELP)
         } else if self.has(Opt::Version) {
@@ -158,22 +175,26 @@ impl Request {
     }
 
     /// Reads the argument vector up to COMMAND, or to an option that makes the rest pointless.
+    ///
+    /// # Errors
+    /// [`Usage`] for anything that is not exactly an option, its value, or a command.
     #[inline(never)]
-    fn read_options(&mut self) -> Result<(), Usage> {
+    pub fn read(&mut self) -> Result<(), Usage> {
         while let Some(word) = self.command.first() {
-            let [b'-', first, ..] = word.to_bytes() else {
+            let [b'-', letters @ ..] = word.to_bytes() else {
                 break;
             };
-            if *first != b'-' {
-                self.read_letters(word)?;
-            } else if word == c"--" {
-                self.advance();
-                break;
-            } else {
-                self.read_long(word)?;
-                if self.text().is_some() {
-                    return Ok(());
+            match letters {
+                [] => break,
+                [b'-'] => {
+                    self.advance();
+                    break;
                 }
+                [b'-', long @ ..] => self.read_long(long)?,
+                _ => self.read_letters(letters)?,
+            }
+            if self.text().is_some() {
+                return Ok(());
             }
             self.advance();
         }
@@ -183,29 +204,29 @@ impl Request {
     /// To the next word.
     fn advance(&mut self) {
         self.command = self.command.rest();
-        self.place += 1;
+        self.place += word_number(1);
     }
 
     /// Reads `-nicpm`.
-    fn read_letters(&mut self, word: &CStr) -> Result<(), Usage> {
-        for letter in word.to_bytes().iter().skip(1) {
-            let option = LETTERS.iter().position(|known| known == letter);
+    fn read_letters(&mut self, letters: &[u8]) -> Result<(), Usage> {
+        for letter in letters {
+            let option = position(LETTERS.as_bytes(), slice::from_ref(letter));
             self.take(option.ok_or(self.fault_here(Reason::NoSuchOption))?, 0);
         }
         Ok(())
     }
 
-    /// Reads `--name`, `--name=value`, or `--name` and the next word.
-    fn read_long(&mut self, word: &'static CStr) -> Result<(), Usage> {
-        let name = option_part(word);
+    /// Reads `name`, `name=value`, or `name` and the next word.
+    fn read_long(&mut self, text: &[u8]) -> Result<(), Usage> {
+        let name = option_part(text);
         let unknown = self.fault_here(Reason::NoSuchOption);
         let option = position(NAMES.as_bytes(), name).ok_or(unknown)?;
         let mut skipped = 0;
-        if name.len() < word.count_bytes() {
+        if name.len() < text.len() {
             if option < WITH_VALUE && option != Opt::Cgroup as usize {
                 return Err(self.fault_here(Reason::NoValueTaken));
             }
-            skipped = name.len() + 1;
+            skipped = b"--".len() + name.len() + b"=".len();
         } else if option >= WITH_VALUE {
             let missing = self.fault_here(Reason::ValueMissing);
             self.advance();
@@ -219,14 +240,14 @@ impl Request {
 
     /// The word that is being read is at fault.
     fn fault_here(&self, reason: Reason) -> Usage {
-        Usage::new(word_number(self.place), reason)
+        Usage::new(self.place, reason)
     }
 
     /// An option was given, its value in the word that is being read, after the `skipped` bytes.
     #[inline(never)]
     fn take(&mut self, option: usize, skipped: usize) {
         if let Some(given) = self.given.get_mut(option) {
-            *given = word_number(self.place) | skipped as u32;
+            *given = self.place | skipped as u32;
         }
         self.isolation = self.isolation | Isolation::nth(option);
     }
@@ -265,9 +286,9 @@ impl Request {
 }
 
 /// A place in the argument vector, and room for a byte. execve(2) takes no more than 6 MiB of
-/// pointers, so that none is lost.
-const fn word_number(place: usize) -> u32 {
-    (place as u32) << 8
+/// pointers, so that all places have room.
+const fn word_number(place: u32) -> u32 {
+    place << 8
 }
 
 /// The place in a number that [`word_number`] made.
@@ -281,7 +302,7 @@ macro_rules! reasons {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Reason { $(#[doc = $text] $reason,)* }
 
-        const TEXTS: &str = concat!($($text, " (", stringify!($errno), ")\n"),*);
+        const TEXTS: Packed = packed!(concat!($($text, " (", stringify!($errno), ")\n"),*));
     };
 }
 
@@ -322,32 +343,15 @@ impl Usage {
 
     /// What is wrong, with the errno's name.
     #[must_use]
-    pub fn text(self) -> &'static [u8] {
-        nth_line(TEXTS, self.0 as usize & 0xff)
+    pub fn text(self) -> Packed {
+        TEXTS.line(self.0 as usize & 0xff)
     }
-}
-
-/// Reads an argument vector, the program's name first.
-///
-/// # Errors
-/// [`Usage`] for anything that is not exactly an option, its value, or a command.
-pub fn parse(argv: Strings) -> Result<Request, Usage> {
-    let mut request = Request {
-        argv,
-        command: argv.rest(),
-        place: 1,
-        isolation: Isolation::default(),
-        umask: None,
-        given: [0; OPTIONS],
-    };
-    request.read_options()?;
-    Ok(request)
 }
 
 /// The part of a long option, or of a variable, before `=`.
 #[must_use]
-pub fn option_part(word: &'static CStr) -> &'static [u8] {
-    parts(word.to_bytes(), b'=').next().unwrap_or_default()
+pub fn option_part(word: &[u8]) -> &[u8] {
+    part(word, b'=', 0)
 }
 
 /// Checks NAME against its alphabet; `/` is allowed here and written as `:` later.
@@ -382,6 +386,11 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
+    fn parse(argv: Strings) -> Result<Request, Usage> {
+        let mut request = Request::new(argv);
+        request.read().map(|()| request)
+    }
+
     fn argv(words: &[&str]) -> Strings {
         let words: Vec<&str> = std::iter::once("phasebox")
             .chain(words.iter().copied())
@@ -404,7 +413,7 @@ mod tests {
                 let word = words
                     .get(usage.place())
                     .map_or("COMMAND".into(), CStr::to_string_lossy);
-                let text = std::str::from_utf8(usage.text()).unwrap();
+                let text = usage.text().text();
                 let (_, errno) = text.rsplit_once(" (").unwrap();
                 (word.into_owned(), errno.trim_end_matches(')').into())
             }
@@ -416,12 +425,16 @@ mod tests {
     fn options_end_at_the_first_word_that_is_not_one() {
         run(&["-n", "make", "-i", "--pid"], |request| {
             assert_eq!(request.isolation, Isolation::NET);
-            assert_eq!(request.place, 2);
+            assert_eq!(request.place, word_number(2));
         });
-        run(&["-n", "--", "-i"], |request| assert_eq!(request.place, 3));
-        run(&["-"], |request| assert_eq!(request.place, 1));
-        run(&[""], |request| assert_eq!(request.place, 1));
-        run(&["--", "--", "x"], |request| assert_eq!(request.place, 2));
+        run(&["-n", "--", "-i"], |request| {
+            assert_eq!(request.place, word_number(3))
+        });
+        run(&["-"], |request| assert_eq!(request.place, word_number(1)));
+        run(&[""], |request| assert_eq!(request.place, word_number(1)));
+        run(&["--", "--", "x"], |request| {
+            assert_eq!(request.place, word_number(2))
+        });
     }
 
     #[test]
@@ -457,7 +470,7 @@ mod tests {
     fn the_group_name_is_taken_only_after_an_equals_sign() {
         run(&["--cgroup", "x", "y"], |request| {
             assert_eq!(request.group_name(), None);
-            assert_eq!(request.place, 2);
+            assert_eq!(request.place, word_number(2));
         });
         run(&["--cgroup=sys-apps/sed-4.9_p1+x:y", "x"], |request| {
             assert_eq!(request.group_name(), Some(&b"sys-apps/sed-4.9_p1+x:y"[..]));
@@ -566,9 +579,11 @@ mod tests {
     #[test]
     fn help_and_version_are_found_among_options_only() {
         let text = |words| parse(argv(words)).unwrap().text();
-        assert_eq!(text(&["-n", "--help"]), Some(HELP));
-        assert_eq!(text(&["--version", "x"]), Some(VERSION));
-        run(&["x", "--help"], |request| assert_eq!(request.place, 1));
+        assert!(text(&["-n", "--help"]) == Some(HELP));
+        assert!(text(&["--version", "x"]) == Some(VERSION));
+        run(&["x", "--help"], |request| {
+            assert_eq!(request.place, word_number(1))
+        });
     }
 
     #[test]

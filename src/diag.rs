@@ -10,9 +10,9 @@ use crate::policy::Isolation;
 use crate::step::{Failure, Step};
 use crate::sys::args::Strings;
 use crate::sys::fd::{self, Fd};
+use crate::sys::packed::{Packed, packed};
 use crate::sys::path::Text;
 use crate::sys::process::Pid;
-use crate::sys::words::nth_line;
 use crate::sys::{Errno, fs};
 
 /// A line that is cut where it gets too long.
@@ -28,21 +28,21 @@ impl Line {
     }
 
     /// Adds text of the program's own.
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
+    #[inline(never)]
+    fn text(&mut self, text: Packed) {
+        self.number(text, 0);
+    }
+
+    /// The same with a number in place of `%`.
+    #[inline(never)]
+    fn number(&mut self, text: Packed, number: u64) {
+        text.unpack(&mut self.0, number);
     }
 
     #[inline(never)]
     fn bytes(&mut self, bytes: &[u8]) {
         // What does not fit is left out; the line is for people.
         let _ = self.0.push(bytes);
-    }
-
-    /// Adds text and a number.
-    #[inline(never)]
-    fn number(&mut self, text: &str, number: u64) {
-        self.text(text);
-        let _ = self.0.push_number(number);
     }
 
     /// Adds text from outside: what could drive a terminal is shown as `?` (CVE-2023-28486).
@@ -53,47 +53,56 @@ impl Line {
             self.bytes(&[if is_harmless { *byte } else { b'?' }]);
         }
         if word.len() > WORD_MAX {
-            self.text("...");
+            self.text(packed!("..."));
         }
     }
 
     /// The same in quotes.
     #[inline(never)]
     fn quoted(&mut self, word: &[u8]) {
-        self.text("'");
+        self.text(packed!("'"));
         self.foreign(word);
-        self.text("'");
+        self.text(packed!("'"));
     }
 
     /// Adds `: MEANING (ERRNO NAME)`.
     #[inline(never)]
     fn because(&mut self, errno: Errno) {
-        self.text(": ");
-        if let Some(text) = errno.text() {
-            self.bytes(text);
-        } else {
-            self.number("unexpected error (errno ", errno.number() as u64);
-            self.text(")");
-        }
+        self.text(packed!(": "));
+        self.number(errno.text(), errno.number() as u64);
     }
 
     /// Adds `; ADVICE` where there is any.
-    fn advice(&mut self, advice: &[u8]) {
+    fn advice(&mut self, advice: Packed) {
         if !advice.is_empty() {
-            self.text("; ");
-            self.bytes(advice);
+            self.text(packed!("; "));
+            self.text(advice);
         }
     }
 
-    /// Writes it to standard error.
-    fn send(&mut self) {
-        self.send_to(Fd::STDERR);
+    /// Begins with `phasebox: unable to WHAT`.
+    #[inline(never)]
+    fn unable_to(&mut self, what: Packed) {
+        self.text(packed!("phasebox: unable to "));
+        self.text(what);
     }
 
-    /// Writes it. Nothing can be done where that fails.
+    /// Begins with what failed and why.
     #[inline(never)]
-    fn send_to(&mut self, told: Fd) {
-        self.text("\n");
+    fn unable_to_step(&mut self, failure: Failure) {
+        self.unable_to(failure.text());
+        self.because(failure.errno());
+    }
+
+    /// Ends it with `text` and writes it to standard error.
+    fn send(&mut self, text: Packed) {
+        self.send_to(text, Fd::STDERR);
+    }
+
+    /// Ends it with `text` and writes it. Nothing can be done where that fails.
+    #[inline(never)]
+    fn send_to(&mut self, text: Packed, told: Fd) {
+        self.text(text);
         let _ = fd::write(told, self.0.as_bytes());
     }
 }
@@ -103,7 +112,7 @@ pub fn failure(failure: Failure) {
     let mut line = Line::new();
     line.unable_to_step(failure);
     line.advice(advice(failure));
-    line.send();
+    line.send(packed!("\n"));
 }
 
 /// The same of a box that cannot be had, and why the program's file lent nothing to make it with.
@@ -113,67 +122,49 @@ pub fn no_box(failure: Failure, plan: &Plan) {
     line.advice(advice(failure));
     let why = lent::why_nothing(&plan.caller, plan.program);
     if !why.is_empty() {
-        line.advice(b"its set-id bit or capabilities had no effect");
-        line.text(": ");
-        line.bytes(why);
+        line.advice(packed!("its set-id bit or capabilities had no effect: "));
+        line.text(why);
     }
-    line.send();
+    line.send(packed!("\n"));
 }
 
 /// The same, of an isolation that `--best-effort` goes on without.
 pub fn degraded(failure: Failure, kind: Isolation) {
-    const NAMES: &str = "network\nIPC\ncontrol group\nPID\nmount";
+    const NAMES: Packed = packed!("network\nIPC\ncontrol group\nPID\nmount");
     let mut line = Line::new();
     line.unable_to_step(failure);
-    line.text("; going on without ");
-    line.bytes(nth_line(NAMES, kind.index()));
-    line.text(" isolation");
-    line.send();
-}
-
-impl Line {
-    #[inline(never)]
-    fn unable_to(&mut self, what: &[u8]) {
-        self.text("phasebox: unable to ");
-        self.bytes(what);
-    }
-
-    #[inline(never)]
-    fn unable_to_step(&mut self, failure: Failure) {
-        self.unable_to(failure.text());
-        self.because(failure.errno());
-    }
+    line.text(packed!("; going on without "));
+    line.text(NAMES.line(kind.index()));
+    line.send(packed!(" isolation\n"));
 }
 
 /// What the caller wrote and cannot be done.
 pub fn usage(argv: Strings, usage: Usage) {
     let word = argv.get(usage.place()).unwrap_or(c"COMMAND");
     let mut line = Line::new();
-    line.unable_to(b"use ");
+    line.unable_to(packed!("use "));
     line.quoted(word.to_bytes());
-    line.text(": ");
-    line.bytes(usage.text());
-    line.text("; see phasebox --help");
-    line.send();
+    line.text(packed!(": "));
+    line.text(usage.text());
+    line.send(packed!("; see phasebox --help\n"));
 }
 
 /// COMMAND could not be executed. Of "argument list too long" the sizes are told: the kernel says
 /// neither what is too long nor how long it is.
 pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
     let mut line = Line::new();
-    line.unable_to(b"execute ");
+    line.unable_to(packed!("execute "));
     line.quoted(argv.first().unwrap_or_default().to_bytes());
     line.because(errno);
     if errno == Errno::E2BIG {
         let (arguments, _) = measure(argv);
         let (environment, largest) = measure(envp);
-        line.number("; arguments: ", arguments);
-        line.number(" bytes, environment: ", environment);
-        line.number(" bytes, the largest with ", size(largest));
-        line.text(" bytes: ");
-        line.quoted(cli::option_part(largest));
+        line.number(packed!("; arguments: % bytes"), arguments);
+        line.number(packed!(", environment: % bytes"), environment);
+        line.number(packed!(", the largest with % bytes: "), size(largest));
+        line.quoted(cli::option_part(largest.to_bytes()));
     }
-    line.send();
+    line.send(packed!("\n"));
 }
 
 /// The bytes of all strings, and the largest of them.
@@ -221,14 +212,13 @@ impl Processes {
             return;
         }
         if self.count > 1 {
-            self.line.text(", ");
+            self.line.text(packed!(", "));
         }
         let number = u64::from(pid.number());
         let mut name = [0; 64];
         self.line
             .foreign(process_name(number, &mut name).unwrap_or(b"pid"));
-        self.line.number(" (", number);
-        self.line.text(")");
+        self.line.number(packed!(" (%)"), number);
     }
 
     /// How many were added.
@@ -241,10 +231,9 @@ impl Processes {
     fn end(&self, line: &mut Line, told: Fd) {
         line.bytes(self.line.0.as_bytes());
         if self.count > NAMED {
-            line.number(" and ", self.count - NAMED);
-            line.text(" more");
+            line.number(packed!(" and % more"), self.count - NAMED);
         }
-        line.send_to(told);
+        line.send_to(packed!("\n"), told);
     }
 }
 
@@ -257,11 +246,11 @@ impl Default for Processes {
 /// /proc/PID/comm. proc(5).
 fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut path = Line::new();
-    path.number("/proc/", pid);
-    path.text("/comm");
+    path.number(packed!("/proc/%/comm"), pid);
     let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
     let length = fd::read(file.fd(), buffer).ok()?;
-    buffer.get(..length)?.strip_suffix(b"\n")
+    // Without the newline.
+    buffer.get(..length.checked_sub(1)?)
 }
 
 /// The line about leftovers that are killed, if there are any.
@@ -270,12 +259,12 @@ pub fn leftovers(killed: &Processes, told: Fd) {
         return;
     }
     let mut line = Line::new();
-    line.number("phasebox: killed ", killed.count());
-    line.text(if killed.count() == 1 {
-        " leftover: "
+    let text = if killed.count() == 1 {
+        packed!("phasebox: killed % leftover: ")
     } else {
-        " leftovers: "
-    });
+        packed!("phasebox: killed % leftovers: ")
+    };
+    line.number(text, killed.count());
     killed.end(&mut line, told);
 }
 
@@ -283,7 +272,7 @@ pub fn leftovers(killed: &Processes, told: Fd) {
 pub fn survivors(left: &Processes, told: Fd) {
     let mut line = Line::new();
     line.unable_to_step(Failure::new(Step::EmptyGroup, Errno::EBUSY));
-    line.text("; still there: ");
+    line.text(packed!("; still there: "));
     left.end(&mut line, told);
 }
 
@@ -299,7 +288,7 @@ macro_rules! advice {
 
         const ADVICE: &[(Step, u8, Advice)] =
             &[$($((Step::$step, Errno::$errno.number() as u8, Advice::$advice)),+),*];
-        const TEXTS: &str = concat!($($text, "\n"),*);
+        const TEXTS: Packed = packed!(concat!($($text, "\n"),*));
     };
 }
 
@@ -331,18 +320,20 @@ advice! {
     CoveredProc "mounts cover parts of /proc: leave out --pid": MountProc EPERM;
 }
 
-fn advice(failure: Failure) -> &'static [u8] {
+fn advice(failure: Failure) -> Packed {
     for (step, errno, advice) in ADVICE {
         if Failure::new(*step, Errno::from_raw((*errno).into())) == failure {
-            return nth_line(TEXTS, *advice as usize);
+            return TEXTS.line(*advice as usize);
         }
     }
-    b""
+    Packed::new(b"")
 }
 
-/// Whether standard output took all of `text`.
+/// Whether standard output took all of a text.
 #[must_use]
-pub fn print(text: &str) -> bool {
+pub fn print(packed: Packed) -> bool {
+    let mut text = Text::<2048>::new();
+    packed.unpack(&mut text, 0);
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match fd::write(Fd::STDOUT, rest) {
@@ -390,7 +381,7 @@ mod tests {
             shown(&line),
             "phasebox: unable to set the loopback up: operation not permitted (EPERM)",
         );
-        assert_eq!(advice(failed), b"CAP_NET_ADMIN is missing");
+        assert_eq!(advice(failed).text(), "CAP_NET_ADMIN is missing");
     }
 
     #[test]

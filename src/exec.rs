@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use crate::creds::Dropped;
 use crate::plan::Command;
 use crate::sys::path::Path;
-use crate::sys::words::parts;
+use crate::sys::words::{part, parts};
 use crate::sys::{Errno, Result, fs, process};
 
 /// Where commands are looked for when the environment has no PATH, as in execvp(3).
@@ -20,7 +20,7 @@ pub fn execute(command: Command, _: &Dropped) -> Errno {
     if name.is_empty() {
         return Errno::ENOENT;
     }
-    if parts(name.to_bytes(), b'/').nth(1).is_some() {
+    if part(name.to_bytes(), b'/', 0).len() < name.count_bytes() {
         return execute_file(name, command);
     }
     let path = variable(command, b"PATH=").unwrap_or(DEFAULT_PATH);

@@ -8,11 +8,12 @@ mod rt;
 
 use phasebox::caller::Caller;
 use phasebox::child::{self, Place};
-use phasebox::cli;
+use phasebox::cli::Request;
 use phasebox::plan::Plan;
 use phasebox::policy::Isolation;
 use phasebox::step::{At, Failure, Step};
 use phasebox::sys::args::Start;
+use phasebox::sys::packed::Packed;
 use phasebox::sys::{fd, process};
 use phasebox::{creds, diag, status, stub};
 
@@ -28,7 +29,8 @@ fn main(start: Start) -> ! {
     };
 
     let mut plan = Plan::new(caller, &start);
-    let planned = cli::parse(start.argv).and_then(|request| match request.text() {
+    let mut request = Request::new(start.argv);
+    let planned = request.read().and_then(|()| match request.text() {
         Some(text) => print(text),
         None => plan.fill(&request),
     });
@@ -60,7 +62,7 @@ fn begin() -> Result<Caller, Failure> {
     Ok(caller)
 }
 
-fn print(text: &str) -> ! {
+fn print(text: Packed) -> ! {
     creds::renounce();
     process::exit(if diag::print(text) { 0 } else { status::FAILED })
 }

@@ -78,6 +78,8 @@ pub struct Plan {
     pub best_effort: bool,
     /// Do not name leftovers.
     pub quiet: bool,
+    /// COMMAND runs as `identity` says.
+    has_identity: bool,
     /// Who asks for it.
     pub caller: Caller,
     /// COMMAND's umask, where it is not the caller's.
@@ -92,8 +94,7 @@ pub struct Plan {
     pub random: [u8; 16],
     /// The first part of the control group's name.
     pub group_name: Name,
-    /// Whom COMMAND runs as, where that is not the caller.
-    pub identity: Option<Identity>,
+    identity: Identity,
 }
 
 impl Plan {
@@ -104,6 +105,7 @@ impl Plan {
             isolation: Isolation::default(),
             best_effort: false,
             quiet: false,
+            has_identity: false,
             caller,
             umask: None,
             command: Command {
@@ -114,14 +116,24 @@ impl Plan {
             program: start.program,
             random: start.random,
             group_name: Name::new(),
-            identity: None,
+            identity: Identity {
+                uid: None,
+                gid: None,
+                groups: Groups::new(),
+            },
         }
+    }
+
+    /// Whom COMMAND runs as, where that is not the caller.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.has_identity.then_some(&self.identity)
     }
 
     /// Whether root hands over to another user, who must not reach back.
     #[must_use]
     pub fn hands_over(&self) -> bool {
-        let user = self.identity.as_ref().and_then(|identity| identity.uid);
+        let user = self.identity().and_then(|identity| identity.uid);
         self.caller.uid == 0 && user.is_some_and(|uid| uid != 0)
     }
 
@@ -156,11 +168,8 @@ impl Plan {
         if user.is_none() && group.is_none() && groups.is_none() {
             return Ok(());
         }
-        let identity = self.identity.insert(Identity {
-            uid: None,
-            gid: None,
-            groups: Groups::new(),
-        });
+        self.has_identity = true;
+        let identity = &mut self.identity;
         if let Some(word) = user {
             let uid = find(request, Opt::User, word)?;
             identity.uid = Some(uid);
@@ -200,14 +209,15 @@ fn find(request: &Request, option: Opt, word: &[u8]) -> Result<u32, Usage> {
         Opt::User => (PASSWD, Reason::NoSuchUser),
         _ => (GROUP, Reason::NoSuchGroup),
     };
-    let id = match accounts::parse_id(word) {
-        Err(NotNumber::TooLarge) => Err(Reason::IdRange),
-        Err(NotNumber::NoDigit) => {
-            accounts::look_up(file, Key::Name(word), Field::Id).ok_or(unknown)
-        }
-        Ok(id) => Ok(id),
+    let reason = match accounts::parse_id(word) {
+        Ok(id) => return Ok(id),
+        Err(NotNumber::TooLarge) => Reason::IdRange,
+        Err(NotNumber::NoDigit) => match accounts::look_up(file, Key::Name(word), Field::Id) {
+            Some(id) => return Ok(id),
+            None => unknown,
+        },
     };
-    id.map_err(|reason| request.fault(option, reason))
+    Err(request.fault(option, reason))
 }
 
 /// What can be used of a name in that of a directory.

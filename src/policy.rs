@@ -160,12 +160,14 @@ fn keeps_network(context: &Context<'_>) -> bool {
 fn features(list: &[u8]) -> Isolation {
     let mut on = Isolation::default();
     for word in parts(list, b' ') {
-        let is_removed = word.first() == Some(&b'-');
-        let name = word.get(usize::from(is_removed)..).unwrap_or_default();
+        let (name, is_removed) = match word {
+            [b'-', name @ ..] => (name, true),
+            name => (name, false),
+        };
         let kind = match position(FEATURES.as_bytes(), name) {
             Some(index) => Isolation::nth(index),
             None if word == b"-*" => on,
-            None => continue,
+            None => Isolation::default(),
         };
         on = if is_removed {
             on.without(kind)

@@ -3,7 +3,7 @@
 
 use core::num::NonZeroUsize;
 
-use crate::sys::words::nth_line;
+use crate::sys::packed::{Packed, packed};
 use crate::sys::{Errno, Result as SysResult};
 
 macro_rules! steps {
@@ -13,7 +13,7 @@ macro_rules! steps {
         pub enum Step { $(#[doc = $text] $step,)* }
 
         /// In the same order what comes after "unable to".
-        const TEXTS: &str = concat!($($text, "\n"),*);
+        const TEXTS: Packed = packed!(concat!($($text, "\n"),*));
     };
 }
 
@@ -79,8 +79,8 @@ impl Failure {
 
     /// What was tried: what comes after "unable to".
     #[must_use]
-    pub fn text(self) -> &'static [u8] {
-        nth_line(TEXTS, (self.number() >> STEP_SHIFT) - 1)
+    pub fn text(self) -> Packed {
+        TEXTS.line((self.number() >> STEP_SHIFT) - 1)
     }
 
     /// To send it to another process of the program.
@@ -123,18 +123,19 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_step_and_errno() {
-        let mut lines = TEXTS.lines();
+        let texts = TEXTS.text();
+        let mut lines = texts.lines();
         for step in 0..=Step::Wait as usize {
             let text = lines.next().unwrap();
             assert!(!text.is_empty());
             for errno in [Errno::EPERM, Errno::from_raw(4095)] {
                 let failure = Failure::from_number((step + 1) << STEP_SHIFT | errno.number());
-                assert_eq!((failure.text(), failure.errno()), (text.as_bytes(), errno));
+                assert_eq!((&*failure.text().text(), failure.errno()), (text, errno));
             }
         }
         assert_eq!(lines.next(), None);
         let failure = Failure::new(Step::Wait, Errno::EINTR);
-        assert_eq!(failure.text(), b"wait for the command");
+        assert_eq!(failure.text().text(), "wait for the command");
         assert_eq!(failure.errno(), Errno::EINTR);
     }
 }

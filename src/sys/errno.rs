@@ -4,7 +4,7 @@ use core::num::NonZeroUsize;
 
 use linux_raw_sys::errno as raw;
 
-use super::words::nth_line;
+use super::packed::{Packed, packed};
 
 /// What a system call returns.
 pub type Result<T> = core::result::Result<T, Errno>;
@@ -19,9 +19,12 @@ macro_rules! errnos {
             $(#[doc = $meaning] pub const $name: Errno = Errno::from_raw(raw::$name as usize);)*
         }
 
-        /// The numbers, and in the same order what messages say of each.
+        /// The numbers, and in the same order what messages say of each; then of all others.
         const NUMBERS: &[u8] = &[$(raw::$name as u8),*];
-        const TEXTS: &str = concat!($($meaning, " (", stringify!($name), ")\n"),*);
+        const TEXTS: Packed = packed!(concat!(
+            $($meaning, " (", stringify!($name), ")\n",)*
+            "unexpected error (errno %)"
+        ));
     };
 }
 
@@ -77,11 +80,12 @@ impl Errno {
         self.0.get()
     }
 
-    /// What it means, and its name as in errno(3); none for one that this program never meets.
+    /// What it means, and its name as in errno(3); with a `%` for the number of one that this
+    /// program never meets.
     #[must_use]
-    pub fn text(self) -> Option<&'static [u8]> {
+    pub fn text(self) -> Packed {
         let mut numbers = NUMBERS.iter();
-        let index = numbers.position(|number| usize::from(*number) == self.number())?;
-        Some(nth_line(TEXTS, index))
+        let index = numbers.position(|number| usize::from(*number) == self.number());
+        TEXTS.line(index.unwrap_or(NUMBERS.len()))
     }
 }

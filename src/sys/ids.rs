@@ -3,7 +3,7 @@
 
 use linux_raw_sys::{general as k, prctl};
 
-use super::words::nth_line;
+use super::packed::{Packed, packed};
 use super::{Result, call3, run3};
 
 /// Real, effective and saved id.
@@ -127,7 +127,7 @@ impl Capabilities {
 
     /// The first that boxes need and that is not permitted, and that it is missing.
     #[must_use]
-    pub fn first_missing(self) -> &'static [u8] {
+    pub fn first_missing(self) -> Packed {
         const NUMBERS: [u8; 7] = [
             k::CAP_DAC_OVERRIDE as u8,
             k::CAP_KILL as u8,
@@ -137,14 +137,14 @@ impl Capabilities {
             k::CAP_SYS_CHROOT as u8,
             k::CAP_SYS_ADMIN as u8,
         ];
-        const TEXTS: &str = "CAP_DAC_OVERRIDE is missing\nCAP_KILL is missing\n\
-            CAP_SETGID is missing\nCAP_SETUID is missing\nCAP_NET_ADMIN is missing\n\
-            CAP_SYS_CHROOT is missing\nCAP_SYS_ADMIN is missing\n";
+        const TEXTS: Packed = packed!(
+            "CAP_DAC_OVERRIDE is missing\nCAP_KILL is missing\nCAP_SETGID is missing\n\
+             CAP_SETUID is missing\nCAP_NET_ADMIN is missing\nCAP_SYS_CHROOT is missing\n\
+             CAP_SYS_ADMIN is missing\n"
+        );
         let is_missing = |number: &u8| self.permitted & (1 << number) == 0;
-        NUMBERS
-            .iter()
-            .position(is_missing)
-            .map_or(b"", |index| nth_line(TEXTS, index))
+        let index = NUMBERS.iter().position(is_missing);
+        TEXTS.line(index.unwrap_or(NUMBERS.len()))
     }
 
     /// Whether everything that is lent may be put in force.

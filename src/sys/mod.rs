@@ -2,7 +2,8 @@
 //!
 //! Three levels, none skipped: the instruction (`arch`), one function a call (here), a verb of
 //! the domain (`net`, `cgroup`, `creds`, ...). This is the only home of the kernel's structures
-//! and numbers. Nothing here prints, decides or ends the program, but for `process::exit`.
+//! and numbers. Nothing here prints, decides or ends the program, but for `process::exit`. Text is
+//! here too, as all above need it: `path`, `words` and `packed` make no system call of their own.
 //!
 //! # Safety
 //! Every pointer given to the kernel comes from a reference that lives across the call; results
@@ -15,6 +16,7 @@ pub mod fd;
 pub mod fs;
 pub mod ids;
 pub mod netdev;
+pub mod packed;
 pub mod path;
 pub mod poll;
 pub mod process;

@@ -100,12 +100,12 @@ impl Buffer<[u8]> {
     }
 }
 
-/// Writes up to three numbers to one of the kernel's own files, a space after each.
+/// Writes a few numbers to one of the kernel's own files, a space after each.
 #[inline(never)]
 pub fn write_numbers(path: &CStr, numbers: &[u32]) -> Result<()> {
-    let mut line = Text::<64>::new();
+    let mut line = Text::<256>::new();
     for number in numbers {
-        // There is room for three.
+        // There is room for a dozen.
         let _ = line.push_number(u64::from(*number));
         let _ = line.push(b" ");
     }

@@ -36,20 +36,18 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
+/// One of the [`parts`] of a text, counted from 0; empty where there are fewer.
+#[must_use]
+#[inline(never)]
+pub fn part(text: &[u8], separator: u8, index: usize) -> &[u8] {
+    parts(text, separator).nth(index).unwrap_or_default()
+}
+
 /// Which of a list's words `wanted` is, which is not empty.
 #[must_use]
 #[inline(never)]
 pub fn position(list: &[u8], wanted: &[u8]) -> Option<usize> {
     parts(list, b' ').position(|word| word == wanted)
-}
-
-/// A line of a table of texts.
-#[must_use]
-#[inline(never)]
-pub fn nth_line(table: &'static str, index: usize) -> &'static [u8] {
-    parts(table.as_bytes(), b'\n')
-        .nth(index)
-        .unwrap_or_default()
 }
 
 /// Why a text is not the number that is wanted.
