@@ -118,11 +118,8 @@ pub fn given_group(path: &CStr) -> Result<OwnedFd> {
 
 fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
     let opened = fd::openat(directory, path, Mode::Directory)?;
-    if fs::magic(opened.fd())? == CGROUP2_MAGIC {
-        Ok(opened)
-    } else {
-        Err(Errno::ENODEV)
-    }
+    fs::expect_magic(opened.fd(), CGROUP2_MAGIC)?;
+    Ok(opened)
 }
 
 /// This process's line in /proc/self/cgroup, as a path relative to the hierarchy's root.
@@ -179,9 +176,11 @@ pub fn beyond_reach(mut group: OwnedFd, uid: u32) -> Result<(OwnedFd, bool)> {
         }
         // Above the root of a mount is what it is mounted on; one that nobody sees is its own parent.
         let parent = fd::openat(group.fd(), c"..", Mode::Path)?;
-        if fs::magic(parent.fd())? != CGROUP2_MAGIC
-            || fs::inode(parent.fd())? == fs::inode(group.fd())?
-        {
+        match fs::expect_magic(parent.fd(), CGROUP2_MAGIC) {
+            Err(Errno::ENODEV) => break,
+            result => result?,
+        }
+        if fs::inode(parent.fd())? == fs::inode(group.fd())? {
             break;
         }
         group = parent;
@@ -195,7 +194,7 @@ pub fn beyond_reach(mut group: OwnedFd, uid: u32) -> Result<(OwnedFd, bool)> {
 fn is_within_reach(group: Fd, uid: u32) -> bool {
     let mut files: &[u8] = b".\0cgroup.procs\0cgroup.threads\0cgroup.kill\0cgroup.freeze\0";
     while let Some(file) = until_nul(files) {
-        if fs::may_write(group, file) || fs::owner_of(group, file) == Ok(uid) {
+        if fs::may_write(group, file) || fs::is_owned_by(group, file, uid) {
             return true;
         }
         files = files.get(file.count_bytes() + 1..).unwrap_or_default();
@@ -448,12 +447,10 @@ fn remove_stale_within(parent: Fd, end: Deadline) -> bool {
     let mut removed = true;
     // A descriptor of its own: others share the position in `parent`.
     if let (Ok(parent), Ok(users)) = (fd::openat(parent, c".", Mode::Directory), ids::user_ids()) {
-        while listing.read(parent.fd()).unwrap_or(false) {
-            for entry in listing.entries().filter(|entry| entry.is_directory) {
-                if is_directory_name(entry.name.to_bytes()) {
-                    let result = remove_if_stale(parent.fd(), entry.name, users.effective, end);
-                    removed &= result != Err(Errno::EBUSY);
-                }
+        while let Some(name) = listing.next_directory(parent.fd()) {
+            if is_directory_name(name.to_bytes()) {
+                let result = remove_if_stale(parent.fd(), name, users.effective, end);
+                removed &= result != Err(Errno::EBUSY);
             }
         }
     }
@@ -463,7 +460,7 @@ fn remove_stale_within(parent: Fd, end: Deadline) -> bool {
 /// Removes one group if no stub or guard holds its lock.
 fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, end: Deadline) -> Result<()> {
     let group = Cgroup::open_locked(parent, name, Lock::Exclusive)?;
-    if fs::owner(group.directory.fd())? == uid {
+    if fs::is_owned_by(group.directory.fd(), c"", uid) {
         group.destroy(end)
     } else {
         Ok(())
@@ -487,10 +484,9 @@ fn remove_below(top: Fd) -> Result<()> {
     let mut depth = 0u32;
     let mut went_up = false;
     loop {
-        let mut name = Name::new();
-        find_child(current.fd(), &mut name)?;
-        let child = name.as_cstr();
-        if child.is_empty() {
+        fd::rewind(current.fd())?;
+        let mut listing = Listing::new();
+        let Some(child) = listing.next_directory(current.fd()) else {
             if depth == 0 {
                 return Ok(());
             }
@@ -498,7 +494,7 @@ fn remove_below(top: Fd) -> Result<()> {
             went_up = true;
             current = fd::openat(current.fd(), c"..", Mode::Directory)?;
             continue;
-        }
+        };
         match fs::remove_directory(current.fd(), child) {
             // Where what was below it has just been removed, something lives in it.
             Err(Errno::EBUSY) if !went_up => {
@@ -509,18 +505,6 @@ fn remove_below(top: Fd) -> Result<()> {
             result => return result,
         }
     }
-}
-
-/// The name of a group inside a group; left empty where there is none.
-fn find_child(group: Fd, name: &mut Name) -> Result<()> {
-    let mut listing = Listing::new();
-    fd::rewind(group)?;
-    while listing.read(group)? {
-        if let Some(child) = listing.entries().find(|entry| entry.is_directory) {
-            return name.push(child.name.to_bytes());
-        }
-    }
-    Ok(())
 }
 
 /// How deep processes are looked for, to be named.
@@ -548,11 +532,9 @@ fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
     }
     let mut listing = Listing::new();
     let directory = fd::openat(group, c".", Mode::Directory)?;
-    while depth > 0 && listing.read(directory.fd())? {
-        for entry in listing.entries().filter(|entry| entry.is_directory) {
-            let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
-            visit_members(child.fd(), depth - 1, visit)?;
-        }
+    while let Some(name) = listing.next_directory(directory.fd()).filter(|_| depth > 0) {
+        let child = fd::openat(directory.fd(), name, Mode::Directory)?;
+        visit_members(child.fd(), depth - 1, visit)?;
     }
     Ok(())
 }
