@@ -74,13 +74,9 @@ const TIME_FOR_STALE: Milliseconds = 300;
 pub struct Cgroup {
     /// Somebody else's.
     parent: Fd,
+    /// Its directory, cgroup.procs, cgroup.events, cgroup.freeze and, since Linux 5.14, cgroup.kill.
+    open: [Fd; 5],
     name: Name,
-    directory: OwnedFd,
-    procs: OwnedFd,
-    events: OwnedFd,
-    freeze: OwnedFd,
-    /// Since Linux 5.14.
-    kill: Option<OwnedFd>,
 }
 
 /// The group that this process is in.
@@ -266,66 +262,86 @@ impl Cgroup {
     /// Opens and locks a box's group. EAGAIN where another process's lock is in the way; ENOENT or
     /// ENODEV where the group is gone.
     fn open_locked(parent: Fd, name: &CStr, lock: Lock) -> Result<Cgroup> {
-        let directory = fd::openat(parent, name, Mode::Directory)?;
-        // Under the lock: what can be opened then belongs to a group that is still there.
-        fd::lock(directory.fd(), lock)?;
-        let open = |file, mode| fd::openat(directory.fd(), file, mode);
-        let procs = open(c"cgroup.procs", Mode::Read)?;
-        let events = open(c"cgroup.events", Mode::Read)?;
-        let freeze = open(c"cgroup.freeze", Mode::Write)?;
-        let kill = match open(c"cgroup.kill", Mode::Write) {
-            Err(Errno::ENOENT) => None,
-            result => Some(result?),
-        };
         let mut group = Cgroup {
             parent,
+            open: [Fd::NONE; 5],
             name: Name::new(),
-            directory,
-            procs,
-            events,
-            freeze,
-            kill,
         };
         group.name.push(name.to_bytes())?;
+        // Each at its place at once, so that what is open is closed where another cannot be opened.
+        let [directory, procs, events, freeze, kill] = &mut group.open;
+        *directory = fd::openat(parent, name, Mode::Directory)?.keep();
+        // Under the lock: what can be opened then belongs to a group that is still there.
+        fd::lock(*directory, lock)?;
+        *procs = fd::openat(*directory, c"cgroup.procs", Mode::Read)?.keep();
+        *events = fd::openat(*directory, c"cgroup.events", Mode::Read)?.keep();
+        *freeze = fd::openat(*directory, c"cgroup.freeze", Mode::Write)?.keep();
+        match fd::openat(*directory, c"cgroup.kill", Mode::Write) {
+            Err(Errno::ENOENT) => {}
+            result => *kill = result?.keep(),
+        }
         Ok(group)
     }
 
-    /// The descriptors that a process of the box keeps open to wait, kill and remove.
+    /// Where it was made.
     #[must_use]
-    pub fn fds(&self) -> [Fd; 6] {
-        let events = self.events.fd();
-        [
-            self.parent,
-            self.directory.fd(),
-            self.procs.fd(),
-            events,
-            self.freeze.fd(),
-            self.kill.as_ref().map_or(events, OwnedFd::fd),
-        ]
+    pub fn parent(&self) -> Fd {
+        self.parent
+    }
+
+    /// What a process of the box keeps open besides, to wait, kill and remove.
+    #[must_use]
+    pub fn descriptors(&self) -> &[Fd] {
+        &self.open
+    }
+
+    fn directory(&self) -> Fd {
+        let [directory, ..] = self.open;
+        directory
+    }
+
+    fn procs(&self) -> Fd {
+        let [_, procs, ..] = self.open;
+        procs
+    }
+
+    fn events(&self) -> Fd {
+        let [_, _, events, ..] = self.open;
+        events
+    }
+
+    fn freezer(&self) -> Fd {
+        let [.., freezer, _] = self.open;
+        freezer
+    }
+
+    fn killer(&self) -> Fd {
+        let [.., killer] = self.open;
+        killer
     }
 
     /// Whether the kernel kills all of it at once; otherwise that takes CAP_KILL.
     #[must_use]
     pub fn is_killed_at_once(&self) -> bool {
-        self.kill.is_some()
+        self.killer() != Fd::NONE
     }
 
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
-        Pids::of(self.procs.fd()).any(|member| member == pid)
+        Pids::of(self.procs()).any(|member| member == pid)
     }
 
     /// Stops all of the group and waits until it has stopped, at most a second: a process in an
     /// uninterruptible sleep stops later.
     pub fn freeze(&self) -> Result<()> {
-        fd::write(self.freeze.fd(), b"1")?;
+        fd::write(self.freezer(), b"1")?;
         self.wait_until(b"frozen 1", 1000)
     }
 
     /// Lets it go on.
     pub fn thaw(&self) -> Result<()> {
-        fd::write(self.freeze.fd(), b"0").map(drop)
+        fd::write(self.freezer(), b"0").map(drop)
     }
 
     /// The processes in the group and below, but for one.
@@ -333,7 +349,7 @@ impl Cgroup {
         let mut found = Processes::new();
         // What cannot be read is not named.
         let mut visit = Visit::Name(&mut found, except);
-        let _ = visit_members(self.directory.fd(), NAMED_DEPTH, &mut visit);
+        let _ = visit_members(self.directory(), NAMED_DEPTH, &mut visit);
         found
     }
 
@@ -388,16 +404,15 @@ impl Cgroup {
                 return Err(errno);
             }
             wait = left.max(1);
-            match &self.kill {
-                Some(kill) => fd::write(kill.fd(), b"1").map(drop)?,
-                None => {
-                    self.kill_each()?;
-                    // What could not be frozen may have forked.
-                    wait = wait.min(100);
-                }
+            if self.is_killed_at_once() {
+                fd::write(self.killer(), b"1")?;
+            } else {
+                self.kill_each()?;
+                // What could not be frozen may have forked.
+                wait = wait.min(100);
             }
         }
-        remove_below(self.directory.fd())
+        remove_below(self.directory())
     }
 
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
@@ -405,13 +420,13 @@ impl Cgroup {
     fn kill_each(&self) -> Result<()> {
         // What cannot be frozen is killed all the same.
         let _ = self.freeze();
-        visit_members(self.directory.fd(), KILLED_DEPTH, &mut Visit::Kill)
+        visit_members(self.directory(), KILLED_DEPTH, &mut Visit::Kill)
     }
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
     fn wait_until(&self, line: &[u8], time: Milliseconds) -> Result<()> {
         let end = Deadline::after(time);
-        let events = self.events.fd();
+        let events = self.events();
         while !has_event(events, line)? {
             let left = end.left();
             if left == 0 {
@@ -427,6 +442,16 @@ impl Cgroup {
     /// Removes the groups of boxes beside this one that nobody cleans up any more.
     pub fn remove_stale(&self) {
         remove_stale(self.parent);
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for fd in self.open {
+            if fd != Fd::NONE {
+                fd::close(fd);
+            }
+        }
     }
 }
 
@@ -460,7 +485,7 @@ fn remove_stale_within(parent: Fd, end: Deadline) -> bool {
 /// Removes one group if no stub or guard holds its lock.
 fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, end: Deadline) -> Result<()> {
     let group = Cgroup::open_locked(parent, name, Lock::Exclusive)?;
-    if fs::is_owned_by(group.directory.fd(), c"", uid) {
+    if fs::is_owned_by(group.directory(), c"", uid) {
         group.destroy(end)
     } else {
         Ok(())

@@ -34,40 +34,53 @@ pub struct Guard {
     life: OwnedFd,
 }
 
+/// On which side of a fork a process is.
+enum Fork {
+    Stub(Guard),
+    /// With the other end of the guard's life.
+    Guard(Fd),
+}
+
 impl Guard {
     /// Starts it, to make a group. It works while the caller of this goes on.
     pub fn start(caller: &Caller, site: Site<'_>) -> SysResult<Guard> {
-        Guard::fork(|death| match prepare(caller, site, death) {
-            Ok(group) => serve(&group, death),
-            Err(failure) => {
-                let _ = fd::write_number(death, failure.number() as u64);
-                status::FAILED
-            }
-        })
+        match Guard::fork()? {
+            Fork::Stub(guard) => Ok(guard),
+            Fork::Guard(death) => process::exit(match prepare(caller, site, death) {
+                Ok(group) => serve(&group, death),
+                Err(failure) => {
+                    let _ = fd::write_number(death, failure.number() as u64);
+                    status::FAILED
+                }
+            }),
+        }
     }
 
     /// Starts another one for a group that there is already.
     pub fn replace(group: &Cgroup) -> SysResult<Guard> {
-        Guard::fork(|death| {
-            let [a, b, c, d, e, f] = group.fds();
-            match fd::close_all_but(&[a, b, c, d, e, f, death]) {
-                Ok(()) => serve(group, death),
-                Err(_) => status::FAILED,
-            }
-        })
-    }
-
-    fn fork(run: impl FnOnce(Fd) -> u8) -> SysResult<Guard> {
-        let (life, death) = netdev::socket_pair()?;
-        match process::fork(Namespaces::NONE)? {
-            Some(pid) => Ok(Guard { pid, life }),
-            None => {
-                process::set_name(c"phasebox-guard");
-                // A hangup or a key of the caller's terminal is not for it.
-                let _ = process::new_session();
-                process::exit(run(death.fd()))
+        match Guard::fork()? {
+            Fork::Stub(guard) => Ok(guard),
+            Fork::Guard(death) => {
+                let kept = [group.parent(), death];
+                process::exit(match fd::close_all_but(&kept, group.descriptors()) {
+                    Ok(()) => serve(group, death),
+                    Err(_) => status::FAILED,
+                })
             }
         }
+    }
+
+    fn fork() -> SysResult<Fork> {
+        let (life, death) = netdev::socket_pair()?;
+        if let Some(pid) = process::fork(Namespaces::NONE)? {
+            return Ok(Fork::Stub(Guard { pid, life }));
+        }
+        process::set_name(c"phasebox-guard");
+        // A hangup or a key of the caller's terminal is not for it.
+        let _ = process::new_session();
+        // The other end is closed with all others.
+        let _ = life.keep();
+        Ok(Fork::Guard(death.keep()))
     }
 
     /// Waits until the group is made; returns the seed of its name.
@@ -117,7 +130,7 @@ pub fn verdict(change: Change) -> Option<SysResult<()>> {
 /// Out of the caller's reach, then the group. Every signal is blocked, as in the stub.
 fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure> {
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-    fd::close_all_but(&[site.parent, death]).at(Step::CloseDescriptors)?;
+    fd::close_all_but(&[site.parent, death], &[]).at(Step::CloseDescriptors)?;
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;

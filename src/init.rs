@@ -73,7 +73,7 @@ fn settle(plan: &Plan, link: Fd, signals: &SignalFd) -> Result<(), Failure> {
     creds::retire(&plan.caller)?;
     process::die_with_parent().at(Step::StartInit)?;
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-    fd::close_all_but(&[Fd::STDERR, link, signals.fd()]).at(Step::CloseDescriptors)
+    fd::close_all_but(&[Fd::STDERR, link, signals.fd()], &[]).at(Step::CloseDescriptors)
 }
 
 fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResult<Change> {

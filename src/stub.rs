@@ -244,30 +244,22 @@ impl Running<'_> {
     }
 
     fn link_fd(&self) -> Fd {
-        // What there is none of is standard error once more, which nothing is read from.
-        self.link.as_ref().map_or(Fd::STDERR, OwnedFd::fd)
+        self.link.as_ref().map_or(Fd::NONE, OwnedFd::fd)
     }
 
     /// Lets go of the caller's descriptors and directory.
     #[inline(never)]
     fn settle(&self) -> Result<(), Failure> {
         fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-        // What there is none of is standard error once more.
-        let [a, b, c, d, e, f] = self.group.as_ref().map_or([Fd::STDERR; 6], Cgroup::fds);
-        let guard = self.guard.as_ref().map_or(Fd::STDERR, Guard::fd);
         let kept = [
             Fd::STDERR,
             self.signals.fd(),
             self.link_fd(),
-            guard,
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
+            self.guard.as_ref().map_or(Fd::NONE, Guard::fd),
+            self.group.as_ref().map_or(Fd::NONE, Cgroup::parent),
         ];
-        fd::close_all_but(&kept).at(Step::CloseDescriptors)
+        let of_group = self.group.as_ref().map_or(&[][..], Cgroup::descriptors);
+        fd::close_all_but(&kept, of_group).at(Step::CloseDescriptors)
     }
 
     /// Ends what was started of a box whose command will not start. Whether that is to be told: not
