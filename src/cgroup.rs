@@ -155,20 +155,20 @@ pub fn is_delegated(group: Fd) -> bool {
 }
 
 /// The nearest group, from `group` upwards, in which `uid` can change nothing, nor in any above it:
-/// neither move processes nor kill, freeze or make groups. Whether that is another one.
+/// neither move processes nor kill, freeze or make groups. Tells whether that `is_another`.
 ///
 /// # Errors
 /// ENODEV where there is none in the hierarchy as far as it can be seen.
-pub fn beyond_reach(mut group: OwnedFd, uid: u32) -> Result<(OwnedFd, bool)> {
+pub fn beyond_reach(mut group: OwnedFd, uid: u32, is_another: &mut bool) -> Result<OwnedFd> {
     let mut found = None;
-    let mut is_another = false;
+    let mut went_up = false;
     loop {
         // Who rules a group rules those inside: takes processes out of them, kills and freezes.
         if is_within_reach(group.fd(), uid) {
             found = None;
         } else if found.is_none() {
-            let directory = fd::openat(group.fd(), c".", Mode::Directory)?;
-            found = Some((directory, is_another));
+            found = Some(fd::openat(group.fd(), c".", Mode::Directory)?);
+            *is_another = went_up;
         }
         // Above the root of a mount is what it is mounted on; one that nobody sees is its own parent.
         let parent = fd::openat(group.fd(), c"..", Mode::Path)?;
@@ -180,7 +180,7 @@ pub fn beyond_reach(mut group: OwnedFd, uid: u32) -> Result<(OwnedFd, bool)> {
             break;
         }
         group = parent;
-        is_another = true;
+        went_up = true;
     }
     found.ok_or(Errno::ENODEV)
 }

@@ -5,28 +5,16 @@
 //! The group is the guard's from the beginning: whenever the stub is killed, nothing stays.
 #![forbid(unsafe_code)]
 
-use crate::caller::{Authority, Caller};
+use crate::caller::Authority;
 use crate::cgroup::{self, Cgroup, Naming, Seed};
 use crate::creds;
+use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, Mode, OwnedFd};
 use crate::sys::poll::Deadline;
 use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::{Errno, Result as SysResult, fs, netdev};
-
-/// Where a box's group is made, and what it is called.
-#[derive(Clone, Copy)]
-pub struct Site<'a> {
-    /// The directory.
-    pub parent: Fd,
-    /// Whether the caller's own group is another one: the guard has to leave that.
-    pub leave: bool,
-    /// The first part of the name.
-    pub label: &'a [u8],
-    /// What the last part is made of.
-    pub seed: Seed,
-}
 
 /// The stub's side of the guard.
 pub struct Guard {
@@ -42,11 +30,13 @@ enum Fork {
 }
 
 impl Guard {
-    /// Starts it, to make a group. It works while the caller of this goes on.
-    pub fn start(caller: &Caller, site: Site<'_>) -> SysResult<Guard> {
+    /// Starts it, to make a group below `parent`. It works while the caller of this goes on.
+    ///
+    /// `leaves_group`: the caller's own group is another one, which the guard has to leave.
+    pub fn start(plan: &Plan, parent: Fd, leaves_group: bool) -> SysResult<Guard> {
         match Guard::fork()? {
             Fork::Stub(guard) => Ok(guard),
-            Fork::Guard(death) => process::exit(match prepare(caller, site, death) {
+            Fork::Guard(death) => process::exit(match prepare(plan, parent, leaves_group, death) {
                 Ok(group) => serve(&group, death),
                 Err(failure) => {
                     let _ = fd::write_number(death, failure.number() as u64);
@@ -128,9 +118,10 @@ pub fn verdict(change: Change) -> Option<SysResult<()>> {
 }
 
 /// Out of the caller's reach, then the group. Every signal is blocked, as in the stub.
-fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure> {
+fn prepare(plan: &Plan, parent: Fd, leaves_group: bool, death: Fd) -> Result<Cgroup, Failure> {
+    let caller = &plan.caller;
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-    fd::close_all_but(&[site.parent, death], &[]).at(Step::CloseDescriptors)?;
+    fd::close_all_but(&[parent, death], &[]).at(Step::CloseDescriptors)?;
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;
@@ -140,11 +131,13 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
     }
     // The caller's umask may have no place for the owner's bits, or one for others.
     fs::set_umask(0o077);
-    if site.leave && caller.authority == Authority::Lent {
-        cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
+    if leaves_group {
+        cgroup::join_guards(parent).at(Step::LeaveGroup)?;
     }
-    let mut seed = site.seed;
-    let group = Cgroup::create(site.parent, site.label, &mut seed).at(Step::MakeGroup)?;
+    let [a, b, c, d, e, f, g, h, ..] = plan.random;
+    let mut seed = Seed::new(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    let label = plan.group_name.as_bytes();
+    let group = Cgroup::create(parent, label, &mut seed).at(Step::MakeGroup)?;
     let mut ready = Ok(());
     if group.is_killed_at_once() {
         ready = creds::give_up_killing(caller);

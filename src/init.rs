@@ -54,8 +54,8 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),
         Some(command) => {
-            let ending = match settle(plan, link, &signals) {
-                Ok(()) => serve(duties, link, &signals, command),
+            let ending = match settle(plan, link, signals) {
+                Ok(()) => serve(duties, link, signals, command),
                 Err(failure) => {
                     diag::failure(failure);
                     Err(failure.errno())
@@ -68,7 +68,7 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
 }
 
 /// Keeps nothing of the caller's but standard error, and no more privileges than it needs.
-fn settle(plan: &Plan, link: Fd, signals: &SignalFd) -> Result<(), Failure> {
+fn settle(plan: &Plan, link: Fd, signals: SignalFd) -> Result<(), Failure> {
     process::set_name(c"phasebox-init");
     creds::retire(&plan.caller)?;
     process::die_with_parent().at(Step::StartInit)?;
@@ -76,7 +76,7 @@ fn settle(plan: &Plan, link: Fd, signals: &SignalFd) -> Result<(), Failure> {
     fd::close_all_but(&[Fd::STDERR, link, signals.fd()], &[]).at(Step::CloseDescriptors)
 }
 
-fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResult<Change> {
+fn serve(duties: Duties, link: Fd, signals: SignalFd, command: Pid) -> SysResult<Change> {
     loop {
         let asked = poll::wait_for_two(signals.fd(), link)?;
         // Only a child's change matters; what else is sent here was not meant for the command.

@@ -9,7 +9,7 @@ use crate::cgroup::{self, Cgroup, Naming, Seed};
 use crate::child::{self, Changed, Go, Place};
 use crate::creds;
 use crate::diag;
-use crate::guard::{self, Guard, Site};
+use crate::guard::{self, Guard};
 use crate::init::{self, Duties};
 use crate::ns::Missing;
 use crate::plan::Plan;
@@ -27,102 +27,48 @@ const TIME_TO_END: Milliseconds = cgroup::TIME_TO_DIE + 1000;
 
 /// Runs the plan's command in its box, and ends as it ended.
 pub fn run(plan: &Plan) -> ! {
-    match &mut start(plan) {
-        Ok(running) => imitate(running.wait(plan.quiet)),
-        Err(failure) => {
-            creds::renounce();
-            diag::no_box(*failure, plan);
-            process::exit(status::FAILED)
-        }
-    }
-}
-
-/// The steps up to the command's start, in order.
-fn start(plan: &Plan) -> Result<Running<'_>, Failure> {
-    let changed = take_over_signals().at(Step::BlockSignals)?;
-    let signals = SignalFd::new().at(Step::BlockSignals)?;
-    let mut missing = Missing::default();
-    let parent = find_parent(plan, &mut missing)?;
+    let (changed, signals) = match take_over_signals().at(Step::BlockSignals) {
+        Ok(taken) => taken,
+        Err(failure) => child::fail(plan, failure),
+    };
     let mut running = Running {
         plan,
         signals,
-        parent,
-        group: None,
+        changed,
         guard: None,
         command: None,
         link: None,
         seed: None,
+        parent: None,
+        leaves_group: false,
         has_init: false,
+        missing: Missing::new(plan),
+        group: None,
     };
-    match running.start(&changed, &mut missing) {
-        Ok(()) => Ok(running),
+    match running.start() {
+        Ok(()) => {}
         // The command's process has told why it ended, and ends the whole with its status.
-        Err(failure) if failure == Failure::new(Step::StartCommand, Errno::EPIPE) => Ok(running),
-        Err(failure) if running.abandon() => Err(failure),
-        // Both have failed: one line is enough.
-        Err(_) => process::exit(status::FAILED),
+        Err(failure) if failure == Failure::new(Step::StartCommand, Errno::EPIPE) => {}
+        Err(failure) => running.abandon(failure),
     }
+    imitate(running.wait())
 }
 
 /// Blocks every signal, and takes SIGCHLD as it is by default: where it is ignored, children are
 /// reaped before their status can be read. A caller that adopts orphans leaves that to be undone:
 /// here nobody would reap them, and they count against the command's limits.
-fn take_over_signals() -> Result<Changed, Errno> {
+fn take_over_signals() -> Result<(Changed, SignalFd), Errno> {
     let blocked = signal::set_blocked(SignalSet::ALL)?;
     let sigchld = signal::set_disposition(Signal::SIGCHLD, Disposition::DEFAULT)?;
     process::adopt_no_orphans()?;
-    Ok(Changed { blocked, sigchld })
-}
-
-/// Where the box's group will be made.
-struct Parent {
-    directory: OwnedFd,
-    /// It is not the group of the caller's own.
-    is_another: bool,
-}
-
-/// The directory for the box's group; none where the caller can have none, and a PID namespace does
-/// instead.
-fn find_parent(plan: &Plan, missing: &mut Missing) -> Result<Option<Parent>, Failure> {
-    if !plan.isolation.has(Isolation::CGROUP) {
-        return Ok(None);
-    }
-    let found = match plan.caller.authority {
-        Authority::None => {
-            let delegated = |group: &OwnedFd| cgroup::is_delegated(group.fd());
-            let own = cgroup::own_group().ok().filter(delegated);
-            return Ok(own.map(|directory| Parent {
-                directory,
-                is_another: false,
-            }));
-        }
-        Authority::Lent => {
-            cgroup::own_group().and_then(|group| cgroup::beyond_reach(group, plan.caller.uid))
-        }
-        Authority::Own => match plan.group_parent {
-            Some(path) => cgroup::given_group(path),
-            None => cgroup::own_group(),
-        }
-        .map(|group| (group, false)),
-    };
-    match found.at(Step::FindGroup) {
-        Ok((directory, is_another)) => Ok(Some(Parent {
-            directory,
-            is_another,
-        })),
-        Err(failure) => {
-            missing.tolerate(plan, failure, Isolation::CGROUP)?;
-            Ok(None)
-        }
-    }
+    Ok((Changed { blocked, sigchld }, SignalFd::new()?))
 }
 
 /// A box with its command.
 struct Running<'a> {
     plan: &'a Plan,
     signals: SignalFd,
-    parent: Option<Parent>,
-    group: Option<Cgroup>,
+    changed: Changed,
     guard: Option<Guard>,
     /// The command, or its init.
     command: Option<Pid>,
@@ -130,14 +76,26 @@ struct Running<'a> {
     link: Option<OwnedFd>,
     /// What the group's name was made of, if there is a group.
     seed: Option<Seed>,
+    /// The directory for the box's group.
+    parent: Option<OwnedFd>,
+    /// That is not the group of the caller's own: the guard has to leave this.
+    leaves_group: bool,
     has_init: bool,
+    missing: Missing,
+    group: Option<Cgroup>,
 }
 
 impl Running<'_> {
-    /// Starts guard and command beside each other; then this process gives up what it does not need
-    /// and lets the command go.
-    fn start(&mut self, changed: &Changed, missing: &mut Missing) -> Result<(), Failure> {
+    /// The steps up to the command's start, in order.
+    ///
+    /// Guard and command are started beside each other; then this process gives up what it does not
+    /// need and lets the command go.
+    fn start(&mut self) -> Result<(), Failure> {
         let plan = self.plan;
+        if plan.isolation.has(Isolation::CGROUP) {
+            let found = self.find_parent().at(Step::FindGroup);
+            self.missing.tolerate(found, Isolation::CGROUP)?;
+        }
         if plan.caller.authority == Authority::None {
             // Whether there is a group decides whether there is a PID namespace.
             self.start_guard()?;
@@ -145,24 +103,45 @@ impl Running<'_> {
                 self.parent = None;
                 self.guard = None;
             }
-            self.fork_command(changed, missing)?;
+            self.fork_command()?;
         } else {
-            self.fork_command(changed, missing)?;
+            self.fork_command()?;
             self.start_guard()?;
         }
-        if let Err(failure) = self.wait_for_group() {
-            missing.tolerate(plan, failure, Isolation::CGROUP)?;
-        }
+        let made = self.wait_for_group();
+        self.missing.tolerate(made, Isolation::CGROUP)?;
         self.settle()?;
         creds::retire(&plan.caller)?;
-        missing.tell();
+        self.missing.tell();
         Go(self.seed).send(self.link_fd()).at(Step::StartCommand)
     }
 
+    /// Finds the directory for the box's group; none where the caller can have none, and a PID
+    /// namespace does instead.
+    fn find_parent(&mut self) -> Result<(), Errno> {
+        let caller = &self.plan.caller;
+        self.parent = match caller.authority {
+            Authority::None => {
+                let own = cgroup::own_group();
+                own.ok().filter(|group| cgroup::is_delegated(group.fd()))
+            }
+            Authority::Lent => {
+                let own = cgroup::own_group()?;
+                let found = cgroup::beyond_reach(own, caller.uid, &mut self.leaves_group)?;
+                Some(found)
+            }
+            Authority::Own => Some(match self.plan.group_parent {
+                Some(path) => cgroup::given_group(path)?,
+                None => cgroup::own_group()?,
+            }),
+        };
+        Ok(())
+    }
+
     /// Forks the command's process, or where it needs one, its init. In it, this does not return.
-    fn fork_command(&mut self, changed: &Changed, missing: &mut Missing) -> Result<(), Failure> {
+    fn fork_command(&mut self) -> Result<(), Failure> {
         let (here, there) = netdev::socket_pair().at(Step::OpenLink)?;
-        self.command = self.fork(missing)?;
+        self.command = self.fork()?;
         if self.command.is_none() {
             // These must have no other holder: that they close tells of the stub's death.
             drop(here);
@@ -174,8 +153,8 @@ impl Running<'_> {
                 name_leftovers: !plan.quiet && !has_group,
             });
             let place = Place {
-                parent: self.parent.as_ref().map(|parent| parent.directory.fd()),
-                stub: Some((there.fd(), changed)),
+                parent: self.parent.as_ref().map(OwnedFd::fd),
+                stub: Some((there.fd(), self.changed)),
                 init,
             };
             child::run(plan, &place);
@@ -185,7 +164,7 @@ impl Running<'_> {
     }
 
     /// Forks, into a new PID namespace where one is wanted. In the new process: none.
-    fn fork(&mut self, missing: &mut Missing) -> Result<Option<Pid>, Failure> {
+    fn fork(&mut self) -> Result<Option<Pid>, Failure> {
         let plan = self.plan;
         let has_group = self.parent.is_some();
         // Without a group, leftovers are for the kernel to kill, when an init ends.
@@ -209,7 +188,8 @@ impl Running<'_> {
                 Step::PidNamespace
             };
             self.has_init = false;
-            missing.tolerate(plan, Failure::new(step, errno), plan.isolation.only(wanted))?;
+            let failed = Err(Failure::new(step, errno));
+            self.missing.tolerate(failed, plan.isolation.only(wanted))?;
         }
         creds::fork_within_limits(&plan.caller).at(Step::StartCommand)
     }
@@ -217,14 +197,8 @@ impl Running<'_> {
     /// Starts a guard, to make the group, if there is to be one.
     fn start_guard(&mut self) -> Result<(), Failure> {
         if let Some(parent) = &self.parent {
-            let [a, b, c, d, e, f, g, h, ..] = self.plan.random;
-            let site = Site {
-                parent: parent.directory.fd(),
-                leave: parent.is_another,
-                label: self.plan.group_name.as_bytes(),
-                seed: Seed::new(u64::from_ne_bytes([a, b, c, d, e, f, g, h])),
-            };
-            self.guard = Some(Guard::start(&self.plan.caller, site).at(Step::StartGuard)?);
+            let started = Guard::start(self.plan, parent.fd(), self.leaves_group);
+            self.guard = Some(started.at(Step::StartGuard)?);
         }
         Ok(())
     }
@@ -236,7 +210,7 @@ impl Running<'_> {
             let seed = guard.wait_until_ready()?;
             creds::take_up_root(&self.plan.caller).at(Step::MakeGroup)?;
             let label = self.plan.group_name.as_bytes();
-            let group = Cgroup::open(parent.directory.fd(), label, seed).at(Step::MakeGroup)?;
+            let group = Cgroup::open(parent.fd(), label, seed).at(Step::MakeGroup)?;
             self.group = Some(group);
             self.seed = Some(seed);
         }
@@ -262,29 +236,32 @@ impl Running<'_> {
         fd::close_all_but(&kept, of_group).at(Step::CloseDescriptors)
     }
 
-    /// Ends what was started of a box whose command will not start. Whether that is to be told: not
-    /// where the command's process had failed, too, and told it.
-    fn abandon(&mut self) -> bool {
+    /// Ends what was started of a box whose command will not start, and says so, but for where the
+    /// command's process had failed, too, and told it: one line is enough.
+    fn abandon(&mut self, failure: Failure) -> ! {
         // What the guard has to tell is written by this process.
         creds::renounce();
         let end = Deadline::after(TIME_TO_END);
-        let mut told = false;
+        let mut ended = None;
         if let Some(pid) = self.command.take() {
             let _ = process::send(pid, Signal::SIGKILL);
-            told = self.wait_for(pid, end) == Some(Change::exited(status::FAILED));
+            ended = self.wait_for(pid, end);
         }
         let _ = self.remove_group(Naming::Quiet, end);
-        !told
+        if ended == Some(Change::exited(status::FAILED)) {
+            process::exit(status::FAILED);
+        }
+        child::fail(self.plan, failure)
     }
 
     /// Waits for the command's end, passing on signals, stops and continuations; then empties the
     /// box.
-    fn wait(&mut self, quiet: bool) -> Change {
+    fn wait(&mut self) -> Change {
         let ending = self.serve().unwrap_or_else(|errno| {
             diag::failure(Failure::new(Step::Wait, errno));
             Change::exited(status::FAILED)
         });
-        self.clean_up(quiet);
+        self.clean_up();
         ending
     }
 
@@ -436,9 +413,9 @@ impl Running<'_> {
     }
 
     /// Kills what the command left behind, and says so.
-    fn clean_up(&mut self, quiet: bool) {
+    fn clean_up(&mut self) {
         let end = Deadline::after(TIME_TO_END);
-        let naming = if quiet {
+        let naming = if self.plan.quiet {
             Naming::Quiet
         } else {
             Naming::AllBut(self.command)
