@@ -87,9 +87,9 @@ pub struct Cgroup {
 /// # Errors
 /// ENOENT where there is no cgroup v2, or where the group cannot be reached in it.
 pub fn own_group() -> Result<OwnedFd> {
-    let mut text = [0; 4096];
-    let told = read_own_path(&mut text);
-    if let Ok(path) = &told {
+    let mut path = Path::new();
+    let told = read_own_path(&mut path);
+    if told.is_ok() {
         // Alone, or beside v1. The path is missing where only a part of the hierarchy is mounted.
         for mount_point in [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"] {
             let root = open_cgroup2(Fd::CWD, mount_point);
@@ -99,8 +99,10 @@ pub fn own_group() -> Result<OwnedFd> {
         }
     }
     let root = fs::detached_mount(c"cgroup2").map_err(|_| Errno::ENOENT)?;
-    // The kernel tells the path only once cgroup2 has been mounted since it started.
-    let path = told.or_else(|_| read_own_path(&mut text))?;
+    if told.is_err() {
+        // The kernel tells the path only once cgroup2 has been mounted since it started.
+        read_own_path(&mut path)?;
+    }
     open_cgroup2(root.fd(), path.as_cstr())
 }
 
@@ -119,7 +121,9 @@ fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
 }
 
 /// This process's line in /proc/self/cgroup, as a path relative to the hierarchy's root.
-fn read_own_path(text: &mut [u8]) -> Result<Path> {
+#[inline(never)]
+fn read_own_path(path: &mut Path) -> Result<()> {
+    let mut text = [0; 4096];
     let file = match fd::openat(Fd::CWD, c"/proc/self/cgroup", Mode::Read) {
         Err(Errno::ENOENT) => {
             let proc = fs::detached_mount(c"proc").map_err(|_| Errno::ENOENT)?;
@@ -127,15 +131,14 @@ fn read_own_path(text: &mut [u8]) -> Result<Path> {
         }
         result => result?,
     };
-    let length = fd::read_all(file.fd(), text)?;
+    let length = fd::read_all(file.fd(), &mut text)?;
     let found = text
         .get(..length)
         .and_then(parse_own_path)
         .ok_or(Errno::ENOENT)?;
-    let mut path = Path::new();
+    *path = Path::new();
     path.push(b"./")?;
-    path.push(found)?;
-    Ok(path)
+    path.push(found)
 }
 
 /// The path in `0::/path`, without its slash. None where the group is outside what this process
@@ -216,31 +219,45 @@ pub fn join_guards(parent: Fd) -> Result<()> {
 /// there a child is killed at once where anyone ever wrote cgroup.kill in its parent's group
 /// (Linux 6.18).
 pub fn join(parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
-    let mut path = directory_name(label, seed)?;
+    let mut path = Name::new();
+    push_directory_name(&mut path, label, seed)?;
     path.push(b"/cgroup.procs")?;
-    let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?;
-    fd::write(procs.fd(), b"0").map(drop)
+    // Not for long: the command's process executes, or becomes an init.
+    let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?.keep();
+    fd::write(procs, b"0").map(drop)
 }
 
 impl Cgroup {
+    /// None yet: to be made or opened in its place.
+    #[must_use]
+    pub const fn new() -> Cgroup {
+        Cgroup {
+            parent: Fd::NONE,
+            open: [Fd::NONE; 5],
+            name: Name::new(),
+        }
+    }
+
     /// Makes a new group below `parent` and locks it; changes `seed` until no group is called so.
     ///
     /// # Errors
     /// What mkdir(2) says: EACCES, EROFS, EAGAIN for a limit of the groups above.
-    pub fn create(parent: Fd, label: &[u8], seed: &mut Seed) -> Result<Cgroup> {
+    pub fn create(&mut self, parent: Fd, label: &[u8], seed: &mut Seed) -> Result<()> {
         let mut cleared = false;
         loop {
             // A name that is taken belongs to somebody else, whatever is in it.
-            let name = directory_name(label, *seed)?;
-            match fs::make_directory(parent, name.as_cstr()) {
-                Ok(()) => match Cgroup::open_locked(parent, name.as_cstr(), Lock::Shared) {
+            self.name = Name::new();
+            push_directory_name(&mut self.name, label, *seed)?;
+            match fs::make_directory(parent, self.name.as_cstr()) {
+                Ok(()) => match self.open_locked(parent, Lock::Shared) {
                     // Between mkdir and flock another start took it for one that nobody cleans up.
                     Err(Errno::EAGAIN | Errno::ENOENT | Errno::ENODEV) => {}
-                    Err(errno) => {
-                        let _ = fs::remove_directory(parent, name.as_cstr());
-                        return Err(errno);
+                    result => {
+                        if result.is_err() {
+                            let _ = fs::remove_directory(parent, self.name.as_cstr());
+                        }
+                        return result;
                     }
-                    Ok(group) => return Ok(group),
                 },
                 Err(Errno::EEXIST) => {}
                 // A limit on groups: it may be filled by some that nobody needs.
@@ -248,29 +265,33 @@ impl Cgroup {
                     remove_stale(parent);
                     cleared = true;
                 }
-                Err(errno) => return Err(errno),
+                result => return result,
             }
             *seed = Seed::new(seed.number().wrapping_add(1));
         }
     }
 
     /// Opens the group that a guard made, and shares its lock.
-    pub fn open(parent: Fd, label: &[u8], seed: Seed) -> Result<Cgroup> {
-        Cgroup::open_locked(parent, directory_name(label, seed)?.as_cstr(), Lock::Shared)
+    pub fn open(&mut self, parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
+        push_directory_name(&mut self.name, label, seed)?;
+        self.open_locked(parent, Lock::Shared)
     }
 
-    /// Opens and locks a box's group. EAGAIN where another process's lock is in the way; ENOENT or
-    /// ENODEV where the group is gone.
-    fn open_locked(parent: Fd, name: &CStr, lock: Lock) -> Result<Cgroup> {
-        let mut group = Cgroup {
-            parent,
-            open: [Fd::NONE; 5],
-            name: Name::new(),
-        };
-        group.name.push(name.to_bytes())?;
-        // Each at its place at once, so that what is open is closed where another cannot be opened.
-        let [directory, procs, events, freeze, kill] = &mut group.open;
-        *directory = fd::openat(parent, name, Mode::Directory)?.keep();
+    /// Opens and locks a box's group by its name. EAGAIN where another process's lock is in the
+    /// way; ENOENT or ENODEV where the group is gone. Then nothing stays open.
+    #[inline(never)]
+    fn open_locked(&mut self, parent: Fd, lock: Lock) -> Result<()> {
+        self.parent = parent;
+        let opened = self.open_each(lock);
+        if opened.is_err() {
+            self.close();
+        }
+        opened
+    }
+
+    fn open_each(&mut self, lock: Lock) -> Result<()> {
+        let [directory, procs, events, freeze, kill] = &mut self.open;
+        *directory = fd::openat(self.parent, self.name.as_cstr(), Mode::Directory)?.keep();
         // Under the lock: what can be opened then belongs to a group that is still there.
         fd::lock(*directory, lock)?;
         *procs = fd::openat(*directory, c"cgroup.procs", Mode::Read)?.keep();
@@ -280,7 +301,17 @@ impl Cgroup {
             Err(Errno::ENOENT) => {}
             result => *kill = result?.keep(),
         }
-        Ok(group)
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.parent = Fd::NONE;
+        for fd in &mut self.open {
+            if *fd != Fd::NONE {
+                fd::close(*fd);
+                *fd = Fd::NONE;
+            }
+        }
     }
 
     /// Where it was made.
@@ -445,13 +476,15 @@ impl Cgroup {
     }
 }
 
+impl Default for Cgroup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        for fd in self.open {
-            if fd != Fd::NONE {
-                fd::close(fd);
-            }
-        }
+        self.close();
     }
 }
 
@@ -484,7 +517,9 @@ fn remove_stale_within(parent: Fd, end: Deadline) -> bool {
 
 /// Removes one group if no stub or guard holds its lock.
 fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, end: Deadline) -> Result<()> {
-    let group = Cgroup::open_locked(parent, name, Lock::Exclusive)?;
+    let mut group = Cgroup::new();
+    group.name.push(name.to_bytes())?;
+    group.open_locked(parent, Lock::Exclusive)?;
     if fs::is_owned_by(group.directory(), c"", uid) {
         group.destroy(end)
     } else {
@@ -556,9 +591,9 @@ fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
         }
     }
     let mut listing = Listing::new();
-    let directory = fd::openat(group, c".", Mode::Directory)?;
-    while let Some(name) = listing.next_directory(directory.fd()).filter(|_| depth > 0) {
-        let child = fd::openat(directory.fd(), name, Mode::Directory)?;
+    fd::rewind(group)?;
+    while let Some(name) = listing.next_directory(group).filter(|_| depth > 0) {
+        let child = fd::openat(group, name, Mode::Directory)?;
         visit_members(child.fd(), depth - 1, visit)?;
     }
     Ok(())
@@ -635,13 +670,11 @@ impl Iterator for Pids {
 ///
 /// # Errors
 /// ENAMETOOLONG for a label that a file name has no room for.
-pub fn directory_name(label: &[u8], seed: Seed) -> Result<Name> {
-    let mut name = Name::new();
+pub fn push_directory_name(name: &mut Name, label: &[u8], seed: Seed) -> Result<()> {
     name.push(PREFIX)?;
     name.push(label)?;
     name.push(b".")?;
-    name.push_number(seed.number())?;
-    Ok(name)
+    name.push_number(seed.number())
 }
 
 /// Whether a directory is called as a box's is.
@@ -708,17 +741,20 @@ mod tests {
 
     #[test]
     fn a_box_is_told_by_its_name() {
-        let name = directory_name(b"sys-apps:sed-4.9", Seed::new(7)).unwrap();
+        let name_of = |label: &[u8], random| {
+            let mut name = Name::new();
+            push_directory_name(&mut name, label, Seed::new(random)).map(|()| name)
+        };
+        let name = name_of(b"sys-apps:sed-4.9", 7).unwrap();
         assert_eq!(
             name.as_bytes(),
             b"phasebox:sys-apps:sed-4.9.9223372036854775815"
         );
         assert!(is_directory_name(name.as_bytes()));
-        let last = Seed::new(u64::MAX);
         assert!(is_directory_name(
-            directory_name(b"", last).unwrap().as_bytes()
+            name_of(b"", u64::MAX).unwrap().as_bytes()
         ));
-        assert!(directory_name(&[b'x'; 128], last).is_ok());
+        assert!(name_of(&[b'x'; 128], u64::MAX).is_ok());
         for other in [
             "phasebox.service",
             "phasebox:a.service",

@@ -36,13 +36,17 @@ impl Guard {
     pub fn start(plan: &Plan, parent: Fd, leaves_group: bool) -> SysResult<Guard> {
         match Guard::fork()? {
             Fork::Stub(guard) => Ok(guard),
-            Fork::Guard(death) => process::exit(match prepare(plan, parent, leaves_group, death) {
-                Ok(group) => serve(&group, death),
-                Err(failure) => {
-                    let _ = fd::write_number(death, failure.number() as u64);
-                    status::FAILED
-                }
-            }),
+            Fork::Guard(death) => {
+                let mut group = Cgroup::new();
+                let prepared = prepare(plan, parent, leaves_group, death, &mut group);
+                process::exit(match prepared {
+                    Ok(()) => serve(&group, death),
+                    Err(failure) => {
+                        let _ = fd::write_number(death, failure.number() as u64);
+                        status::FAILED
+                    }
+                })
+            }
         }
     }
 
@@ -118,7 +122,13 @@ pub fn verdict(change: Change) -> Option<SysResult<()>> {
 }
 
 /// Out of the caller's reach, then the group. Every signal is blocked, as in the stub.
-fn prepare(plan: &Plan, parent: Fd, leaves_group: bool, death: Fd) -> Result<Cgroup, Failure> {
+fn prepare(
+    plan: &Plan,
+    parent: Fd,
+    leaves_group: bool,
+    death: Fd,
+    group: &mut Cgroup,
+) -> Result<(), Failure> {
     let caller = &plan.caller;
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
     fd::close_all_but(&[parent, death], &[]).at(Step::CloseDescriptors)?;
@@ -137,7 +147,7 @@ fn prepare(plan: &Plan, parent: Fd, leaves_group: bool, death: Fd) -> Result<Cgr
     let [a, b, c, d, e, f, g, h, ..] = plan.random;
     let mut seed = Seed::new(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
     let label = plan.group_name.as_bytes();
-    let group = Cgroup::create(parent, label, &mut seed).at(Step::MakeGroup)?;
+    group.create(parent, label, &mut seed).at(Step::MakeGroup)?;
     let mut ready = Ok(());
     if group.is_killed_at_once() {
         ready = creds::give_up_killing(caller);
@@ -149,7 +159,7 @@ fn prepare(plan: &Plan, parent: Fd, leaves_group: bool, death: Fd) -> Result<Cgr
         return Err(failure);
     }
     group.remove_stale();
-    Ok(group)
+    Ok(())
 }
 
 /// A score that the caller gave itself would have the kernel kill the guard before all others when

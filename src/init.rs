@@ -47,7 +47,8 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
     // It may have been dead by then.
-    if poll::wait(link, Event::Closed, 0).at(Step::StartInit)? {
+    let closed = poll::wait(link, Event::Closed, 0).at(Step::StartInit)?;
+    if closed.is_some() {
         return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
     }
     let signals = SignalFd::new().at(Step::StartInit)?;
@@ -96,7 +97,7 @@ fn serve(duties: Duties, link: Fd, signals: SignalFd, command: Pid) -> SysResult
                 tell(link, change);
             }
         }
-        if asked {
+        if let Some(link) = asked {
             let Ok(number) = fd::read_number(link) else {
                 // The stub is dead; so is, in a moment, everything here.
                 process::exit(status::FAILED);

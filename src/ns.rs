@@ -118,19 +118,19 @@ impl Missing {
 /// `--best-effort` to have the others: what cannot be had is no longer wanted.
 fn unshare(wanted: &mut Isolation, missing: &mut Missing) -> Result<(), Failure> {
     let mut all = Namespaces::NONE;
-    for (kind, namespaces, _) in UNSHARED {
-        all = all.and(namespaces.when(wanted.has(kind)));
+    for (kind, namespaces, _) in &UNSHARED {
+        all = all.and(namespaces.when(wanted.has(*kind)));
     }
     if process::unshare(all).is_ok() {
         return Ok(());
     }
-    for (kind, namespaces, step) in UNSHARED {
-        if wanted.has(kind) {
-            let made = process::unshare(namespaces).at(step);
+    for (kind, namespaces, step) in &UNSHARED {
+        if wanted.has(*kind) {
+            let made = process::unshare(*namespaces).at(*step);
             if made.is_err() {
-                *wanted = wanted.without(kind);
+                *wanted = wanted.without(*kind);
             }
-            missing.tolerate(made, kind)?;
+            missing.tolerate(made, *kind)?;
         }
     }
     Ok(())
@@ -138,16 +138,17 @@ fn unshare(wanted: &mut Isolation, missing: &mut Missing) -> Result<(), Failure>
 
 /// With `--best-effort` a new network that cannot be set up is left again: the host's network is
 /// what "without network isolation" means, not one without even a loopback.
-fn open_host_net(plan: &Plan) -> Option<OwnedFd> {
+fn open_host_net(plan: &Plan) -> Option<Fd> {
     if !plan.best_effort {
         return None;
     }
-    fd::openat(Fd::CWD, c"/proc/self/ns/net", Mode::Read).ok()
+    let opened = fd::openat(Fd::CWD, c"/proc/self/ns/net", Mode::Read);
+    opened.ok().map(OwnedFd::keep)
 }
 
-fn give_up_net(failure: Failure, host_net: Option<OwnedFd>) -> Result<(), Failure> {
+fn give_up_net(failure: Failure, host_net: Option<Fd>) -> Result<(), Failure> {
     let host_net = host_net.ok_or(failure)?;
-    process::join_namespace(host_net.fd(), Namespaces::NET).map_err(|_| failure)
+    process::join_namespace(host_net, Namespaces::NET).map_err(|_| failure)
 }
 
 /// Mounts made outside still arrive, mounts made inside stay inside, /proc among them.
@@ -172,13 +173,14 @@ fn detach_mounts(with_proc: bool) -> Result<(), Failure> {
 /// and back down it goes afterwards.
 #[inline(never)]
 fn detach_mounts_of_chroot() -> Result<(), Errno> {
-    let root = fd::openat(Fd::CWD, c"/", Mode::Directory)?;
-    let working = fd::openat(Fd::CWD, c".", Mode::Path)?;
-    let this = process::open_self()?;
-    process::join_namespace(this.fd(), Namespaces::MOUNT)?;
+    // Kept until the command is executed, or closed by an init.
+    let root = fd::openat(Fd::CWD, c"/", Mode::Directory)?.keep();
+    let working = fd::openat(Fd::CWD, c".", Mode::Path)?.keep();
+    let this = process::open_self()?.keep();
+    process::join_namespace(this, Namespaces::MOUNT)?;
     let result = fs::make_mounts_slave();
-    fs::change_directory_to(root.fd())?;
+    fs::change_directory_to(root)?;
     fs::change_root_to_working_directory()?;
-    fs::change_directory_to(working.fd())?;
+    fs::change_directory_to(working)?;
     result
 }

@@ -43,7 +43,7 @@ pub fn run(plan: &Plan) -> ! {
         leaves_group: false,
         has_init: false,
         missing: Missing::new(plan),
-        group: None,
+        group: Cgroup::new(),
     };
     match running.start() {
         Ok(()) => {}
@@ -82,7 +82,8 @@ struct Running<'a> {
     leaves_group: bool,
     has_init: bool,
     missing: Missing,
-    group: Option<Cgroup>,
+    /// Open if there is a seed.
+    group: Cgroup,
 }
 
 impl Running<'_> {
@@ -210,11 +211,15 @@ impl Running<'_> {
             let seed = guard.wait_until_ready()?;
             creds::take_up_root(&self.plan.caller).at(Step::MakeGroup)?;
             let label = self.plan.group_name.as_bytes();
-            let group = Cgroup::open(parent.fd(), label, seed).at(Step::MakeGroup)?;
-            self.group = Some(group);
+            let opened = self.group.open(parent.fd(), label, seed);
+            opened.at(Step::MakeGroup)?;
             self.seed = Some(seed);
         }
         Ok(())
+    }
+
+    fn has_group(&self) -> bool {
+        self.seed.is_some()
     }
 
     fn link_fd(&self) -> Fd {
@@ -230,10 +235,9 @@ impl Running<'_> {
             self.signals.fd(),
             self.link_fd(),
             self.guard.as_ref().map_or(Fd::NONE, Guard::fd),
-            self.group.as_ref().map_or(Fd::NONE, Cgroup::parent),
+            self.group.parent(),
         ];
-        let of_group = self.group.as_ref().map_or(&[][..], Cgroup::descriptors);
-        fd::close_all_but(&kept, of_group).at(Step::CloseDescriptors)
+        fd::close_all_but(&kept, self.group.descriptors()).at(Step::CloseDescriptors)
     }
 
     /// Ends what was started of a box whose command will not start, and says so, but for where the
@@ -269,17 +273,16 @@ impl Running<'_> {
         let command = self.command.ok_or(Errno::ECHILD)?;
         loop {
             // The command itself has nothing to tell.
-            let signals = self.signals.fd();
             let link = if self.has_init {
                 self.link_fd()
             } else {
-                signals
+                Fd::NONE
             };
-            let told = poll::wait_for_two(signals, link)?;
+            let told = poll::wait_for_two(self.signals.fd(), link)?;
             while let Some(arrival) = self.signals.next()? {
                 self.take_signal(arrival)?;
             }
-            if told && self.has_init {
+            if let Some(link) = told {
                 // Where the init ended before it came to anything, its own end is the answer.
                 if let Ok(change) = init::receive(link) {
                     if change.has_ended() {
@@ -334,11 +337,7 @@ impl Running<'_> {
         match arrival.sender() {
             Some(sender) => {
                 let from_box = Pid::new(sender).is_some_and(|sender| {
-                    Some(sender) == self.command
-                        || self
-                            .group
-                            .as_ref()
-                            .is_some_and(|group| group.contains(sender))
+                    Some(sender) == self.command || self.has_group() && self.group.contains(sender)
                 });
                 // A write of this process's own to a closed pipe looks as if sent by itself.
                 let own = signal == Signal::SIGPIPE && sender == process::this();
@@ -379,9 +378,9 @@ impl Running<'_> {
             // It has been continued.
             return;
         };
-        if let Some(group) = &self.group {
+        if self.has_group() {
             // What cannot be frozen goes on; the command itself is stopped.
-            let _ = group.freeze();
+            let _ = self.group.freeze();
         }
         signal::take_by_default(signal);
         // Stopped here.
@@ -392,8 +391,8 @@ impl Running<'_> {
             // A frozen command takes two of them, the shell's and this, for one.
             self.pass_on(Signal::SIGCONT);
         }
-        if let Some(group) = &self.group {
-            let _ = group.thaw();
+        if self.has_group() {
+            let _ = self.group.thaw();
         }
     }
 
@@ -404,9 +403,9 @@ impl Running<'_> {
         };
         if process::poll_child(guard.pid())?.is_some_and(Change::has_ended) {
             self.guard = None;
-            if let Some(group) = &self.group {
+            if self.has_group() {
                 // Where none can be had, the box is in this process's hands alone.
-                self.guard = Guard::replace(group).ok();
+                self.guard = Guard::replace(&self.group).ok();
             }
         }
         Ok(())
@@ -437,7 +436,7 @@ impl Running<'_> {
         let _ = process::send(pid, Signal::SIGKILL);
         if self.wait_for(pid, end).is_some() {
             self.command = None;
-        } else if self.group.is_none() {
+        } else if !self.has_group() {
             diag::failure(Failure::new(Step::EmptyGroup, Errno::EBUSY));
         }
     }
@@ -457,10 +456,10 @@ impl Running<'_> {
                 }
             }
         }
-        match &self.group {
-            Some(group) => group.end(naming, Fd::STDERR),
-            None => Ok(()),
+        if self.has_group() {
+            return self.group.end(naming, Fd::STDERR);
         }
+        Ok(())
     }
 
     /// Passes on what the guard says, until it ends.
@@ -469,9 +468,9 @@ impl Running<'_> {
         loop {
             let left = end.left();
             match poll::wait(guard.fd(), Event::Readable, left) {
-                Ok(true) => {}
+                Ok(Some(_)) => {}
                 // A signal, perhaps.
-                Ok(false) if left > 0 => continue,
+                Ok(None) if left > 0 => continue,
                 _ => return,
             }
             match fd::read(guard.fd(), &mut line) {
