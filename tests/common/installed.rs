@@ -55,7 +55,7 @@ pub fn install(name: &str, group: u32, mode: u32) -> PathBuf {
     let path = scratch(0).join(name);
     // By another process, so that no child of this one has it open to write (ETXTBSY).
     let mut copy = Command::new("cp");
-    copy.arg(program()).arg(&path);
+    copy.arg(plain_program()).arg(&path);
     assert!(copy.status().unwrap().success());
     std::os::unix::fs::chown(&path, Some(0), Some(group)).unwrap();
     // After chown, which takes the bit away.
