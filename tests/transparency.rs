@@ -321,20 +321,17 @@ fn the_working_directory_reaches_the_command() {
 #[test]
 fn a_deleted_working_directory_reaches_the_command() {
     needs_root!();
-    let parent = scratch(0);
+    let path = scratch(0).join("gone");
+    fs::create_dir(&path).unwrap();
+    let gone = fs::File::open(&path).unwrap();
+    fs::remove_dir(&path).unwrap();
+    let directory = gone.as_raw_fd();
     for report in compare(move |command| {
-        let path = parent.join("gone");
-        let _ = fs::create_dir(&path);
-        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         in_child(command, move || {
-            // SAFETY: a NUL-ended path.
-            check(unsafe { libc::chdir(name.as_ptr()) })?;
-            // SAFETY: as above.
-            check(unsafe { libc::rmdir(name.as_ptr()) })
+            // SAFETY: numbers only.
+            check(unsafe { libc::fchdir(directory) })
         });
-    })
-    .iter_mut()
-    {
+    }) {
         let line = report.iter().find(|line| line.starts_with("cwd ")).unwrap();
         assert!(line.contains("/gone (deleted) "), "{line}");
     }
