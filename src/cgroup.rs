@@ -91,8 +91,9 @@ pub fn given_group(path: &CStr) -> Result<OwnedFd> {
     open_cgroup2(Fd::CWD, path)
 }
 
+/// As a place: the group of a box within a box is one that its caller cannot read.
 fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
-    let opened = fd::openat(directory, path, Mode::Directory)?;
+    let opened = fd::openat(directory, path, Mode::Path)?;
     if fs::magic(opened.fd())? == CGROUP2_MAGIC {
         Ok(opened)
     } else {
@@ -334,7 +335,8 @@ impl Cgroup {
     /// left this is one rmdir.
     ///
     /// # Errors
-    /// EBUSY where something is still alive after `time`; the group stays.
+    /// EBUSY where something is still alive after `time`; the group stays. EACCES where it is empty
+    /// and this process may not remove it.
     pub fn destroy(&self, time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
         let mut left = time;

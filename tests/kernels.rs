@@ -8,8 +8,6 @@
 #[path = "common/boxes.rs"]
 mod boxes;
 mod common;
-#[path = "common/installed.rs"]
-mod installed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +15,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use boxes::*;
+use common::installed::Install;
 use common::*;
-use installed::Install;
 
 /// Who calls the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

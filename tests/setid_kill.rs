@@ -7,8 +7,6 @@ mod boxes;
 mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
-#[path = "common/installed.rs"]
-mod installed;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,9 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use boxes::{Live, ONE_SECOND};
+use common::installed::*;
 use common::*;
 use hostile::*;
-use installed::*;
 
 /// Options that the program takes different paths by.
 const OPTIONS: [&str; 3] = ["-c", "-cp", "-nicpm"];

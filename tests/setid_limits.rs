@@ -10,8 +10,6 @@ mod caller;
 mod common;
 #[path = "common/ground.rs"]
 mod ground;
-#[path = "common/installed.rs"]
-mod installed;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -25,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use boxes::{Live, Traced};
 use caller::{check, in_child};
+use common::installed::*;
 use common::*;
 use ground::*;
-use installed::*;
 
 /// A command that leaves daemons, says that it is ready, and waits for a line.
 fn with_daemons(end: &str) -> String {

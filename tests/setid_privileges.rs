@@ -7,8 +7,6 @@ mod boxes;
 mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
-#[path = "common/installed.rs"]
-mod installed;
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use boxes::Live;
+use common::installed::*;
 use common::*;
 use hostile::*;
-use installed::*;
 
 /// Everything in force of the kernel's sets of capabilities, and what is kept for later.
 const SETS: [&str; 4] = ["CapInh", "CapPrm", "CapEff", "CapAmb"];

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::common::installed::*;
 use crate::common::*;
-use crate::installed::*;
 
 /// Every process that a place starts has this variable, however it changes its arguments.
 const MARK: &str = "PHASEBOX_TEST";
