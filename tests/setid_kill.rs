@@ -317,7 +317,7 @@ fn the_guard_is_out_of_the_callers_reach() {
         }
         let mut limit = Command::new(hostile());
         limit.args(["limit", &guard.to_string(), "7"]);
-        become_member(&mut limit, USER);
+        become_in_group(&mut limit, USER);
         assert_eq!(text(&run(limit).stdout), "prlimit EPERM\n");
         let group = ground.top.0.join("phasebox:guards");
         for file in ["cgroup.procs", "cgroup.kill", "cgroup.freeze"] {
@@ -344,7 +344,7 @@ fn limits_on_the_running_stub_keep_nothing_alive() {
             let stub = live.stub().to_string();
             let mut limit = Command::new(hostile());
             limit.args(["limit", &stub, &resource.to_string()]);
-            become_member(&mut limit, USER);
+            become_in_group(&mut limit, USER);
             // It has nothing to lose.
             assert_eq!(text(&run(limit).stdout), "prlimit done\n");
             assert_eq!(fs::metadata(&ground.groups()[0]).unwrap().uid(), 0);
