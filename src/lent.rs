@@ -16,7 +16,10 @@ pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> &'static [u8] {
     if caller.uid == 0 || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
         return b"";
     }
-    if ids::no_new_privileges() == Ok(true) {
+    if caller.is_half_lent {
+        // What came with it is given back, and no_new_privs is this program's own.
+        caller.missing_capability()
+    } else if ids::no_new_privileges() == Ok(true) {
         b"no_new_privs is set"
     } else if fs::is_nosuid(program) {
         b"its file system is mounted nosuid"
