@@ -185,7 +185,7 @@ impl Scene {
             .stdin(Stdio::null())
             .current_dir("/")
             .env(MARK, &self.mark);
-        enter_group(&mut command, &self.home);
+        start_in(&mut command, &self.home);
         if self.kind.is_users() {
             become_user(&mut command);
         }

@@ -21,8 +21,8 @@ pub enum Install {
 
 pub const INSTALLS: [Install; 2] = [Install::SetUserId, Install::Capabilities];
 
-/// cap_dac_override, cap_setgid, cap_setuid, cap_net_admin, cap_sys_chroot, cap_sys_admin.
-pub const CAPABILITIES: u32 = 1 << 1 | 1 << 6 | 1 << 7 | 1 << 12 | 1 << 18 | 1 << 21;
+/// cap_dac_override, cap_kill, cap_setgid, cap_setuid, cap_net_admin, cap_sys_chroot, cap_sys_admin.
+pub const CAPABILITIES: u32 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 12 | 1 << 18 | 1 << 21;
 
 impl Install {
     /// The program, installed so.

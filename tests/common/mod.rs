@@ -423,12 +423,12 @@ impl TestGroup {
 
     /// Has `command` start inside.
     pub fn contain(&self, command: &mut Command) {
-        enter_group(command, &self.0);
+        start_in(command, &self.0);
     }
 }
 
-/// Has `command` start in a control group, entered as root.
-pub fn enter_group(command: &mut Command, group: &Path) {
+/// Has `command` start in a control group. Before [`become_user`], for groups of root's.
+pub fn start_in(command: &mut Command, group: &Path) {
     let procs = CString::new(group.join("cgroup.procs").to_str().unwrap()).unwrap();
     // SAFETY: only system calls between fork and execve.
     unsafe {
