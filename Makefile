@@ -19,7 +19,7 @@ FEATURES = $(if $(filter no,$(SETUID)),--no-default-features)
 # What the program needs, permitted and not effective: it puts in force what it uses.
 CAPS = cap_dac_override,cap_kill,cap_setgid,cap_setuid,cap_net_admin,cap_sys_chroot,cap_sys_admin+p
 
-.PHONY: all test test-installed check fmt clippy portage-test size install install-files \
+.PHONY: all test test-installed check fmt clippy portage-test kernels size install install-files \
 	install-setuid install-caps clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -38,6 +38,9 @@ clippy:
 
 portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and sources)
 	PHASEBOX=$(abspath $(PROGRAM)) tests/portage/run
+
+kernels: ## tests in Linux 5.10, 6.1, 6.12 and the newest, in QEMU (root, on Debian; fetches the kernels)
+	tests/kernels/run
 
 size: all ## the size of the stripped program in bytes
 	@strip -o $(PROGRAM).stripped $(PROGRAM)
