@@ -86,8 +86,9 @@ pub fn given_group(path: &CStr) -> Result<OwnedFd> {
     open_cgroup2(Fd::CWD, path)
 }
 
+/// As a place: the group of a box within a box is one that its caller cannot read.
 fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
-    let opened = fd::openat(directory, path, Mode::Directory)?;
+    let opened = fd::openat(directory, path, Mode::Path)?;
     if fs::magic(opened.fd())? == CGROUP2_MAGIC {
         Ok(opened)
     } else {
@@ -322,21 +323,24 @@ impl Cgroup {
     /// left this is one rmdir.
     ///
     /// # Errors
-    /// EBUSY where something is still alive after `time`; the group stays.
+    /// EBUSY where something is still alive after `time`; the group stays. EACCES where it is empty
+    /// and this process may not remove it.
     pub fn destroy(&self, time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
         let mut left = time;
         loop {
-            match fs::remove_directory(self.parent, self.name.as_cstr()) {
-                Err(Errno::EBUSY) => {}
-                // Gone under the killer's hands is gone (bug 562964).
-                Err(Errno::ENOENT) => return Ok(()),
-                result => return result,
+            let removed = fs::remove_directory(self.parent, self.name.as_cstr());
+            // Gone under the killer's hands is gone (bug 562964).
+            if matches!(removed, Ok(()) | Err(Errno::ENOENT)) {
+                return Ok(());
             }
             match self.empty(left) {
                 // Busy still: a group was made, or a process entered, meanwhile.
                 Err(Errno::EBUSY) if poll::now() >= end => return Err(Errno::EBUSY),
-                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
+                Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
+                Ok(()) if removed == Err(Errno::EBUSY) => {}
+                // What may not be removed is emptied all the same.
+                Ok(()) => return removed,
                 result => return result,
             }
             left = end.saturating_sub(poll::now());

@@ -8,8 +8,6 @@
 #[path = "common/boxes.rs"]
 mod boxes;
 mod common;
-#[path = "common/installed.rs"]
-mod installed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +15,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use boxes::*;
+use common::installed::Install;
 use common::*;
-use installed::Install;
 
 /// Who calls the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,12 +60,12 @@ impl By {
     /// The program with these words, started in a group with a limit.
     fn call_in(self, limited: Option<&Limited>, words: &[&str]) -> Command {
         let mut command = Command::new(match self {
-            By::Root | By::User => program(),
+            By::Root | By::User => plain_program(),
             By::SetId => Install::SetUserId.program(),
         });
         command.args(words).stdin(Stdio::null()).current_dir("/");
         if let Some(limited) = limited {
-            start_in(&mut command, &limited.path);
+            enter_group(&mut command, &limited.path);
         }
         if self != By::Root {
             become_user(&mut command);
