@@ -294,10 +294,12 @@ impl Cgroup {
     fn members(&self, except: Option<Pid>) -> Processes {
         let mut found = Processes::new();
         // What cannot be read is not named.
-        let _ = for_each_member(self.directory.fd(), NAMED_DEPTH, &mut |pid| {
-            if Some(pid) != except {
-                found.add(pid);
-            }
+        let _ = for_each_group(self.directory.fd(), NAMED_DEPTH, &mut |group| {
+            for_each_member(group, &mut |pid| {
+                if Some(pid) != except {
+                    found.add(pid);
+                }
+            })
         });
         found
     }
@@ -354,6 +356,8 @@ impl Cgroup {
             match &self.kill {
                 Some(kill) => {
                     fd::write(kill.fd(), b"1")?;
+                    // As below.
+                    let _ = self.thaw();
                     wait_for_event(self.events.fd(), b"populated 0", time)?;
                 }
                 None => self.kill_each(end)?,
@@ -363,12 +367,21 @@ impl Cgroup {
     }
 
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
-    /// its pid to another. SIGKILL ends what is frozen, too.
+    /// its pid to another.
     fn kill_each(&self, end: Milliseconds) -> Result<()> {
         // What cannot be frozen is killed all the same, and looked for again.
         let _ = self.freeze();
-        for_each_member(self.directory.fd(), KILLED_DEPTH, &mut |pid| {
-            let _ = process::send(pid, Signal::SIGKILL);
+        let top = self.directory.fd();
+        for_each_group(top, KILLED_DEPTH, &mut |group| {
+            for_each_member(group, &mut |pid| {
+                let _ = process::send(pid, Signal::SIGKILL);
+            })
+        })?;
+        // SIGKILL ends what is frozen, too, but before Linux 5.17 not what stood before its tracer
+        // meanwhile: that freezes with the signal pending.
+        for_each_group(top, KILLED_DEPTH, &mut |group| {
+            let freeze = fd::openat(group, c"cgroup.freeze", Mode::Write)?;
+            fd::write(freeze.fd(), b"0").map(drop)
         })?;
         let left = end.saturating_sub(poll::now());
         match wait_for_event(self.events.fd(), b"populated 0", left.min(100)) {
@@ -501,20 +514,26 @@ const NAMED_DEPTH: u32 = 6;
 /// And to be killed one by one.
 const KILLED_DEPTH: u32 = 64;
 
-/// The processes of a group and of those below it, by recursion of limited depth.
-fn for_each_member(group: Fd, depth: u32, visit: &mut dyn FnMut(Pid)) -> Result<()> {
-    let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
-    let mut pids = Pids::of(procs.fd());
-    while let Some(pid) = pids.next() {
-        visit(pid);
-    }
+/// A group and those below it, by recursion of limited depth.
+fn for_each_group(group: Fd, depth: u32, visit: &mut dyn FnMut(Fd) -> Result<()>) -> Result<()> {
+    visit(group)?;
     let mut listing = Listing::new();
     let directory = fd::openat(group, c".", Mode::Directory)?;
     while depth > 0 && listing.read(directory.fd())? {
         for entry in listing.entries().filter(|entry| entry.is_directory) {
             let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
-            for_each_member(child.fd(), depth - 1, visit)?;
+            for_each_group(child.fd(), depth - 1, visit)?;
         }
+    }
+    Ok(())
+}
+
+/// The processes of a group.
+fn for_each_member(group: Fd, visit: &mut dyn FnMut(Pid)) -> Result<()> {
+    let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
+    let mut pids = Pids::of(procs.fd());
+    while let Some(pid) = pids.next() {
+        visit(pid);
     }
     Ok(())
 }
