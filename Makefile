@@ -26,7 +26,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # purpose are no fault.
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
-.PHONY: all test test-installed check fmt clippy fuzz sanitize portage-test size install \
+.PHONY: all test test-installed check fmt clippy fuzz sanitize portage-test kernels size install \
 	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -64,6 +64,9 @@ sanitize: ## the unit tests, with AddressSanitizer
 
 portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and sources)
 	PHASEBOX=$(abspath $(PROGRAM)) tests/portage/run
+
+kernels: ## tests in Linux 5.10, 6.1, 6.12 and the newest, in QEMU (root, on Debian; fetches the kernels)
+	tests/kernels/run
 
 size: all ## the size of the stripped program in bytes
 	@strip -o $(PROGRAM).stripped $(PROGRAM)

@@ -310,7 +310,7 @@ impl Cgroup {
         let mut found = Processes::new();
         // What cannot be read is not named.
         let mut visit = Visit::Name(&mut found, except);
-        let _ = visit_members(self.directory.fd(), NAMED_DEPTH, &mut visit);
+        let _ = visit_groups(self.directory.fd(), NAMED_DEPTH, &mut visit);
         found
     }
 
@@ -371,7 +371,11 @@ impl Cgroup {
             }
             wait = left.max(1);
             match &self.kill {
-                Some(kill) => fd::write(kill.fd(), b"1").map(drop)?,
+                Some(kill) => {
+                    fd::write(kill.fd(), b"1")?;
+                    // As in `kill_each`.
+                    let _ = self.thaw();
+                }
                 None => {
                     self.kill_each()?;
                     // What could not be frozen may have forked.
@@ -383,11 +387,15 @@ impl Cgroup {
     }
 
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
-    /// its pid to another. SIGKILL ends what is frozen, too.
+    /// its pid to another.
     fn kill_each(&self) -> Result<()> {
         // What cannot be frozen is killed all the same.
         let _ = self.freeze();
-        visit_members(self.directory.fd(), KILLED_DEPTH, &mut Visit::Kill)
+        let top = self.directory.fd();
+        visit_groups(top, KILLED_DEPTH, &mut Visit::Kill)?;
+        // SIGKILL ends what is frozen, too, but before Linux 5.17 not what stood before its tracer
+        // meanwhile: that freezes with the signal pending.
+        visit_groups(top, KILLED_DEPTH, &mut Visit::Thaw)
     }
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
@@ -512,22 +520,28 @@ const NAMED_DEPTH: u32 = 6;
 /// And to be killed one by one.
 const KILLED_DEPTH: u32 = 64;
 
-/// What is done to each process of a group.
+/// What is done to a group.
 enum Visit<'a> {
-    /// It is named, but for one.
+    /// Its processes are named, but for one.
     Name(&'a mut Processes, Option<Pid>),
-    /// It is killed.
+    /// They are killed.
     Kill,
+    /// It is thawed.
+    Thaw,
 }
 
-/// The processes of a group and of those below it, by recursion of limited depth.
-fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
+/// Does so to a group and to those below it, by recursion of limited depth.
+fn visit_groups(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
+    if let Visit::Thaw = visit {
+        let freeze = fd::openat(group, c"cgroup.freeze", Mode::Write)?;
+        fd::write(freeze.fd(), b"0")?;
+    }
     let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
     for pid in Pids::of(procs.fd()) {
         match visit {
             Visit::Name(found, except) if *except != Some(pid) => found.add(pid),
-            Visit::Name(..) => {}
             Visit::Kill => drop(process::send(pid, Signal::SIGKILL)),
+            Visit::Name(..) | Visit::Thaw => {}
         }
     }
     let mut listing = Listing::new();
@@ -535,7 +549,7 @@ fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
     while depth > 0 && listing.read(directory.fd())? {
         for entry in listing.entries().filter(|entry| entry.is_directory) {
             let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
-            visit_members(child.fd(), depth - 1, visit)?;
+            visit_groups(child.fd(), depth - 1, visit)?;
         }
     }
     Ok(())
