@@ -6,13 +6,14 @@
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
+use core::num::NonZeroU64;
 
 use crate::diag::{self, Processes};
 use crate::sys::args::until_nul;
 use crate::sys::fd::{self, Fd, Lock, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
 use crate::sys::path::{Name, Path};
-use crate::sys::poll::{self, Event, Milliseconds};
+use crate::sys::poll::{self, Deadline, Event, Milliseconds};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::words::parts;
@@ -25,6 +26,30 @@ const CGROUP2_MAGIC: u32 = 0x6367_7270;
 /// others name so.
 const PREFIX: &[u8] = b"phasebox:";
 const SUFFIX_DIGITS: usize = 19;
+
+/// What these digits say: a number whose highest bit is set.
+#[derive(Clone, Copy)]
+pub struct Seed(NonZeroU64);
+
+impl Seed {
+    /// Of a random number.
+    #[must_use]
+    pub fn new(random: u64) -> Seed {
+        Seed(NonZeroU64::new(random | 1 << 63).unwrap_or(NonZeroU64::MAX))
+    }
+
+    /// To send it to another process of the program.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Back from [`Seed::number`]; none where it is another number, below any seed's.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Seed> {
+        (number >> 63 != 0).then(|| Seed::new(number))
+    }
+}
 
 /// The line of cgroup.events when nothing lives in a group or below.
 const EMPTY: &[u8] = b"populated 0";
@@ -196,7 +221,7 @@ pub fn join_guards(parent: Fd) -> Result<()> {
 /// Moves this process to the group that a guard made. Not by clone3(2) with CLONE_INTO_CGROUP:
 /// there a child is killed at once where anyone ever wrote cgroup.kill in its parent's group
 /// (Linux 6.18).
-pub fn join(parent: Fd, label: &[u8], seed: u64) -> Result<()> {
+pub fn join(parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
     let mut path = directory_name(label, seed)?;
     path.push(b"/cgroup.procs")?;
     let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?;
@@ -204,15 +229,15 @@ pub fn join(parent: Fd, label: &[u8], seed: u64) -> Result<()> {
 }
 
 impl Cgroup {
-    /// Makes a new group below `parent` and locks it; tells the seed that its name was made of.
+    /// Makes a new group below `parent` and locks it; changes `seed` until no group is called so.
     ///
     /// # Errors
     /// What mkdir(2) says: EACCES, EROFS, EAGAIN for a limit of the groups above.
-    pub fn create(parent: Fd, label: &[u8], mut seed: u64) -> Result<(Cgroup, u64)> {
+    pub fn create(parent: Fd, label: &[u8], seed: &mut Seed) -> Result<Cgroup> {
         let mut cleared = false;
         loop {
             // A name that is taken belongs to somebody else, whatever is in it.
-            let name = directory_name(label, seed)?;
+            let name = directory_name(label, *seed)?;
             match fs::make_directory(parent, name.as_cstr()) {
                 Ok(()) => match Cgroup::open_locked(parent, name.as_cstr(), Lock::Shared) {
                     // Between mkdir and flock another start took it for one that nobody cleans up.
@@ -221,7 +246,7 @@ impl Cgroup {
                         let _ = fs::remove_directory(parent, name.as_cstr());
                         return Err(errno);
                     }
-                    Ok(group) => return Ok((group, seed)),
+                    Ok(group) => return Ok(group),
                 },
                 Err(Errno::EEXIST) => {}
                 // A limit on groups: it may be filled by some that nobody needs.
@@ -231,12 +256,12 @@ impl Cgroup {
                 }
                 Err(errno) => return Err(errno),
             }
-            seed = seed.wrapping_add(1);
+            *seed = Seed::new(seed.number().wrapping_add(1));
         }
     }
 
     /// Opens the group that a guard made, and shares its lock.
-    pub fn open(parent: Fd, label: &[u8], seed: u64) -> Result<Cgroup> {
+    pub fn open(parent: Fd, label: &[u8], seed: Seed) -> Result<Cgroup> {
         Cgroup::open_locked(parent, directory_name(label, seed)?.as_cstr(), Lock::Shared)
     }
 
@@ -324,7 +349,7 @@ impl Cgroup {
                 diag::leftovers(&self.members(except), told);
             }
         }
-        let result = self.destroy(TIME_TO_DIE);
+        let result = self.destroy(Deadline::after(TIME_TO_DIE));
         if result == Err(Errno::EBUSY) {
             diag::survivors(&self.members(None), told);
         }
@@ -335,11 +360,9 @@ impl Cgroup {
     /// left this is one rmdir.
     ///
     /// # Errors
-    /// EBUSY where something is still alive after `time`; the group stays. EACCES where it is empty
+    /// EBUSY where something is still alive after `end`; the group stays. EACCES where it is empty
     /// and this process may not remove it.
-    pub fn destroy(&self, time: Milliseconds) -> Result<()> {
-        let end = poll::now() + time;
-        let mut left = time;
+    pub fn destroy(&self, end: Deadline) -> Result<()> {
         let mut is_last = false;
         loop {
             match fs::remove_directory(self.parent, self.name.as_cstr()) {
@@ -348,24 +371,22 @@ impl Cgroup {
                 Ok(()) | Err(Errno::ENOENT) => return Ok(()),
                 // Who may kill what is in it may not always remove it: neither the stub, where
                 // rights were lent, nor another guard of its own.
-                Err(errno) => return self.empty(left).and(Err(errno)),
+                Err(errno) => return self.empty(end).and(Err(errno)),
             }
-            match self.empty(left) {
+            match self.empty(end) {
                 // Busy still: a group was made, or a process entered, meanwhile.
                 Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
                 result => return result,
             }
-            left = end.saturating_sub(poll::now());
-            is_last = left == 0;
+            is_last = end.left() == 0;
         }
     }
 
     /// Kills everything inside, waits for its end, and removes the groups inside.
-    fn empty(&self, time: Milliseconds) -> Result<()> {
-        let end = poll::now() + time;
+    fn empty(&self, end: Deadline) -> Result<()> {
         let mut wait = 0;
         while let Err(errno) = self.wait_until(EMPTY, wait) {
-            let left = end.saturating_sub(poll::now());
+            let left = end.left();
             if errno != Errno::EBUSY || wait > 0 && left == 0 {
                 return Err(errno);
             }
@@ -400,17 +421,16 @@ impl Cgroup {
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
     fn wait_until(&self, line: &[u8], time: Milliseconds) -> Result<()> {
-        let end = poll::now() + time;
+        let end = Deadline::after(time);
         let events = self.events.fd();
         while !has_event(events, line)? {
-            let left = end.saturating_sub(poll::now());
+            let left = end.left();
             if left == 0 {
                 return Err(Errno::EBUSY);
             }
             // The descriptor may be another guard's, too, and a change be seen by whoever reads
             // first: so look again from time to time.
-            let change = (events, Event::Changed);
-            poll::wait([change, change], Some(left.min(100)))?;
+            poll::wait(events, Event::Changed, left.min(100))?;
         }
         Ok(())
     }
@@ -424,17 +444,16 @@ impl Cgroup {
 /// Removes the groups of boxes below `parent` that nobody cleans up any more: all processes of a
 /// box died at once, or the power failed.
 fn remove_stale(parent: Fd) {
-    let end = poll::now() + TIME_FOR_STALE;
+    let end = Deadline::after(TIME_FOR_STALE);
     // First all are killed, without waiting; then they are waited for, all in the same time, since
     // what cannot be killed must not keep a guard from its own box.
-    if !remove_stale_within(parent, 0) {
-        remove_stale_within(parent, end.saturating_sub(poll::now()));
+    if !remove_stale_within(parent, Deadline::after(0)) {
+        remove_stale_within(parent, end);
     }
 }
 
 /// Whether none is left.
-fn remove_stale_within(parent: Fd, time: Milliseconds) -> bool {
-    let end = poll::now() + time;
+fn remove_stale_within(parent: Fd, end: Deadline) -> bool {
     let mut listing = Listing::new();
     let mut removed = true;
     // A descriptor of its own: others share the position in `parent`.
@@ -442,8 +461,7 @@ fn remove_stale_within(parent: Fd, time: Milliseconds) -> bool {
         while listing.read(parent.fd()).unwrap_or(false) {
             for entry in listing.entries().filter(|entry| entry.is_directory) {
                 if is_directory_name(entry.name.to_bytes()) {
-                    let left = end.saturating_sub(poll::now());
-                    let result = remove_if_stale(parent.fd(), entry.name, users.effective, left);
+                    let result = remove_if_stale(parent.fd(), entry.name, users.effective, end);
                     removed &= result != Err(Errno::EBUSY);
                 }
             }
@@ -453,10 +471,10 @@ fn remove_stale_within(parent: Fd, time: Milliseconds) -> bool {
 }
 
 /// Removes one group if no stub or guard holds its lock.
-fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, time: Milliseconds) -> Result<()> {
+fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, end: Deadline) -> Result<()> {
     let group = Cgroup::open_locked(parent, name, Lock::Exclusive)?;
     if fs::owner(group.directory.fd())? == uid {
-        group.destroy(time)
+        group.destroy(end)
     } else {
         Ok(())
     }
@@ -626,12 +644,12 @@ impl Iterator for Pids {
 ///
 /// # Errors
 /// ENAMETOOLONG for a label that a file name has no room for.
-pub fn directory_name(label: &[u8], seed: u64) -> Result<Name> {
+pub fn directory_name(label: &[u8], seed: Seed) -> Result<Name> {
     let mut name = Name::new();
     name.push(PREFIX)?;
     name.push(label)?;
     name.push(b".")?;
-    name.push_number(seed | 1 << 63)?;
+    name.push_number(seed.number())?;
     Ok(name)
 }
 
@@ -699,16 +717,17 @@ mod tests {
 
     #[test]
     fn a_box_is_told_by_its_name() {
-        let name = directory_name(b"sys-apps:sed-4.9", 7).unwrap();
+        let name = directory_name(b"sys-apps:sed-4.9", Seed::new(7)).unwrap();
         assert_eq!(
             name.as_bytes(),
             b"phasebox:sys-apps:sed-4.9.9223372036854775815"
         );
         assert!(is_directory_name(name.as_bytes()));
+        let last = Seed::new(u64::MAX);
         assert!(is_directory_name(
-            directory_name(b"", u64::MAX).unwrap().as_bytes()
+            directory_name(b"", last).unwrap().as_bytes()
         ));
-        assert!(directory_name(&[b'x'; 128], u64::MAX).is_ok());
+        assert!(directory_name(&[b'x'; 128], last).is_ok());
         for other in [
             "phasebox.service",
             "phasebox:a.service",

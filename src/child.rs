@@ -3,6 +3,7 @@
 
 use core::convert::Infallible;
 
+use crate::cgroup::Seed;
 use crate::init::{self, Duties};
 use crate::ns::Missing;
 use crate::plan::Plan;
@@ -16,23 +17,22 @@ use crate::{cgroup, creds, diag, exec, ns};
 
 /// What the stub says when the command may start: whether there is a group to join, and the seed of
 /// its name.
-pub struct Go(pub Option<u64>);
+pub struct Go(pub Option<Seed>);
 
 impl Go {
     /// Sends it.
     pub fn send(&self, link: Fd) -> SysResult<()> {
-        let seed = self.0.unwrap_or_default();
-        fd::write_pair(link, [self.0.is_some().into(), seed])
+        fd::write_number(link, self.0.map_or(0, Seed::number))
     }
 
     /// Waits for it. EPIPE where the stub has died.
     fn receive(link: Fd) -> SysResult<Go> {
-        let [has_group, seed] = fd::read_pair(link)?;
-        Ok(Go((has_group != 0).then_some(seed)))
+        fd::read_number(link).map(|number| Go(Seed::from_number(number)))
     }
 }
 
 /// What the stub changed in itself, and the command must find as the caller left it.
+#[derive(Clone, Copy)]
 pub struct Changed {
     /// The signals that were blocked.
     pub blocked: SignalSet,
@@ -110,6 +110,6 @@ fn steps(plan: &Plan, place: &Place<'_>) -> Result<Infallible, Stop> {
 }
 
 fn restore(changed: &Changed) -> SysResult<()> {
-    signal::restore(Signal::SIGCHLD, &changed.sigchld)?;
+    signal::set_disposition(Signal::SIGCHLD, changed.sigchld)?;
     signal::set_blocked(changed.blocked).map(drop)
 }

@@ -6,11 +6,12 @@
 #![forbid(unsafe_code)]
 
 use crate::caller::{Authority, Caller};
-use crate::cgroup::{self, Cgroup, Naming};
+use crate::cgroup::{self, Cgroup, Naming, Seed};
 use crate::creds;
-use crate::status::{self, Ending};
+use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, Mode, OwnedFd};
+use crate::sys::poll::Deadline;
 use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::{Errno, Result as SysResult, fs, netdev};
 
@@ -24,7 +25,7 @@ pub struct Site<'a> {
     /// The first part of the name.
     pub label: &'a [u8],
     /// What the last part is made of.
-    pub seed: u64,
+    pub seed: Seed,
 }
 
 /// The stub's side of the guard.
@@ -33,17 +34,13 @@ pub struct Guard {
     life: OwnedFd,
 }
 
-/// What the guard says first: with the seed of the group's name, or with the failure.
-const MADE: u64 = 0;
-const FAILED: u64 = 1;
-
 impl Guard {
     /// Starts it, to make a group. It works while the caller of this goes on.
     pub fn start(caller: &Caller, site: Site<'_>) -> SysResult<Guard> {
         Guard::fork(|death| match prepare(caller, site, death) {
             Ok(group) => serve(&group, death),
             Err(failure) => {
-                let _ = fd::write_pair(death, [FAILED, failure.number() as u64]);
+                let _ = fd::write_number(death, failure.number() as u64);
                 status::FAILED
             }
         })
@@ -77,12 +74,11 @@ impl Guard {
     ///
     /// # Errors
     /// Why it could not be made; ECHILD where the guard was killed.
-    pub fn wait_until_ready(&self) -> Result<u64, Failure> {
-        match fd::read_pair(self.life.fd()) {
-            Ok([MADE, seed]) => Ok(seed),
-            Ok([_, failure]) => Err(Failure::from_number(failure as usize)),
-            Err(_) => Err(Failure::new(Step::StartGuard, Errno::ECHILD)),
-        }
+    pub fn wait_until_ready(&self) -> Result<Seed, Failure> {
+        let word = fd::read_number(self.life.fd());
+        let word = word.map_err(|_| Failure::new(Step::StartGuard, Errno::ECHILD))?;
+        // No failure's number is as large as a seed.
+        Seed::from_number(word).ok_or(Failure::from_number(word as usize))
     }
 
     /// Its pid.
@@ -102,7 +98,7 @@ impl Guard {
         if let Naming::AllBut(except) = naming {
             // Where it is dead, that is seen by its end.
             let except = except.map_or(0, Pid::number);
-            let _ = fd::write_pair(self.life.fd(), [0, except.into()]);
+            let _ = fd::write_number(self.life.fd(), except.into());
         }
         let _ = netdev::end_sending(self.life.fd());
     }
@@ -111,12 +107,10 @@ impl Guard {
 /// What a guard's end says: whether the group is gone, or nothing where it was killed before.
 #[must_use]
 pub fn verdict(change: Change) -> Option<SysResult<()>> {
-    match change {
-        Change::Ended(Ending::Exited(0)) => Some(Ok(())),
-        Change::Ended(Ending::Exited(errno)) if errno != status::FAILED => {
-            Some(Err(Errno::from_raw(errno.into())))
-        }
-        _ => None,
+    match change.exit_status() {
+        Some(0) => Some(Ok(())),
+        Some(status::FAILED) | None => None,
+        Some(errno) => Some(Err(Errno::from_raw(errno.into()))),
     }
 }
 
@@ -136,15 +130,16 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
     if site.leave && caller.authority == Authority::Lent {
         cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
     }
-    let (group, seed) = Cgroup::create(site.parent, site.label, site.seed).at(Step::MakeGroup)?;
+    let mut seed = site.seed;
+    let group = Cgroup::create(site.parent, site.label, &mut seed).at(Step::MakeGroup)?;
     let mut ready = Ok(());
     if group.is_killed_at_once() {
         ready = creds::give_up_killing(caller);
     }
-    let told = ready.and_then(|()| fd::write_pair(death, [MADE, seed]).at(Step::StartGuard));
+    let told = ready.and_then(|()| fd::write_number(death, seed.number()).at(Step::StartGuard));
     if let Err(failure) = told {
         // The stub was killed meanwhile, perhaps.
-        let _ = group.destroy(cgroup::TIME_TO_DIE);
+        let _ = group.destroy(Deadline::after(cgroup::TIME_TO_DIE));
         return Err(failure);
     }
     group.remove_stale();
@@ -165,8 +160,8 @@ fn leave_oom_score() -> SysResult<()> {
 
 /// Waits for the stub's word, or its end, and ends the box.
 fn serve(group: &Cgroup, death: Fd) -> u8 {
-    let naming = match fd::read_pair(death) {
-        Ok([_, except]) => Naming::AllBut(Pid::new(except as u32)),
+    let naming = match fd::read_number(death) {
+        Ok(except) => Naming::AllBut(Pid::new(except as u32)),
         Err(_) => Naming::Quiet,
     };
     match group.end(naming, death) {

@@ -7,7 +7,7 @@ use crate::caller::Authority;
 use crate::creds;
 use crate::diag::{self, Processes};
 use crate::plan::Plan;
-use crate::status::{self, Ending};
+use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd};
 use crate::sys::poll::{self, Event};
@@ -15,47 +15,15 @@ use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Errno, Result as SysResult, fs};
 
-/// What the init tells the stub of the command.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Report {
-    /// It has ended.
-    Ended(Ending),
-    /// It has stopped.
-    Stopped(Signal),
+/// Waits until the init tells what the command did: that it has ended or stopped. EPIPE where the
+/// init has died.
+pub fn receive(link: Fd) -> SysResult<Change> {
+    fd::read_number(link).map(|number| Change::from_number(number as usize))
 }
-
-impl Report {
-    fn send(self, link: Fd) -> SysResult<()> {
-        let pair = match self {
-            Report::Ended(Ending::Exited(status)) => [EXITED, status],
-            Report::Ended(Ending::Killed(signal)) => [KILLED, signal.byte()],
-            Report::Stopped(signal) => [STOPPED, signal.byte()],
-        };
-        fd::write_pair(link, pair.map(u64::from))
-    }
-
-    /// Waits for one. EPIPE where the init has died.
-    pub fn receive(link: Fd) -> SysResult<Report> {
-        let [kind, value] = fd::read_pair(link)?.map(|number| number as u8);
-        if kind == EXITED {
-            return Ok(Report::Ended(Ending::Exited(value)));
-        }
-        let signal = Signal::new(value.into()).ok_or(Errno::EINVAL)?;
-        Ok(if kind == KILLED {
-            Report::Ended(Ending::Killed(signal))
-        } else {
-            Report::Stopped(signal)
-        })
-    }
-}
-
-const EXITED: u8 = 0;
-const KILLED: u8 = 1;
-const STOPPED: u8 = 2;
 
 /// Tells the init to send `signal` to the command.
 pub fn request(link: Fd, signal: Signal) -> SysResult<()> {
-    fd::write(link, &[signal.byte()]).map(drop)
+    fd::write_number(link, u64::from(signal.byte()))
 }
 
 /// What an init does besides.
@@ -79,8 +47,7 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
     // It may have been dead by then.
-    let link_end = (link, Event::Closed);
-    if poll::wait([link_end, link_end], Some(0)).at(Step::StartInit)? != [false, false] {
+    if poll::wait(link, Event::Closed, 0).at(Step::StartInit)? {
         return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
     }
     let signals = SignalFd::new().at(Step::StartInit)?;
@@ -93,14 +60,11 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
                 Ok(()) => serve(duties, link, &signals, command),
                 Err(failure) => {
                     diag::failure(failure);
-                    Ok(Ending::Exited(status::FAILED))
+                    Err(failure.errno())
                 }
             };
-            end(
-                duties,
-                link,
-                ending.unwrap_or(Ending::Exited(status::FAILED)),
-            )
+            let failed = Change::exited(status::FAILED);
+            end(duties, link, ending.unwrap_or(failed))
         }
     }
 }
@@ -113,36 +77,32 @@ fn settle(plan: &Plan, link: Fd, signals: &SignalFd) -> Result<(), Failure> {
     fd::close_all_but(&[Fd::STDERR, link, signals.fd()]).at(Step::CloseDescriptors)
 }
 
-fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResult<Ending> {
+fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResult<Change> {
     loop {
-        let [_, asked] = poll::wait(
-            [(signals.fd(), Event::Readable), (link, Event::Readable)],
-            None,
-        )?;
+        let asked = poll::wait_for_two(signals.fd(), link)?;
         // Only a child's change matters; what else is sent here was not meant for the command.
         while signals.next()?.is_some() {}
-        while let Some((pid, change)) = poll_child()? {
+        let mut change = Change::exited(0);
+        while let Some(pid) = poll_child(&mut change)? {
             if pid != command {
                 continue;
             }
-            match change {
-                Change::Ended(ending) => return Ok(ending),
-                Change::Stopped(signal) => {
-                    if duties.stop_all {
-                        process::send_all_as_init(Signal::SIGSTOP);
-                    }
-                    tell(link, Report::Stopped(signal));
+            if change.has_ended() {
+                return Ok(change);
+            }
+            if change.stopped_by().is_some() {
+                if duties.stop_all {
+                    process::send_all_as_init(Signal::SIGSTOP);
                 }
-                Change::Continued => {}
+                tell(link, change);
             }
         }
         if asked {
-            let mut byte = [0];
-            if fd::read(link, &mut byte)? == 0 {
+            let Ok(number) = fd::read_number(link) else {
                 // The stub is dead; so is, in a moment, everything here.
                 process::exit(status::FAILED);
-            }
-            if let Some(signal) = byte.first().and_then(|byte| Signal::new(u32::from(*byte))) {
+            };
+            if let Some(signal) = Signal::new(number as u32) {
                 if duties.stop_all && signal == Signal::SIGCONT {
                     process::send_all_as_init(signal);
                 } else {
@@ -154,29 +114,29 @@ fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResul
     }
 }
 
-fn poll_child() -> SysResult<Option<(Pid, Change)>> {
-    match process::poll_any_child() {
+fn poll_child(change: &mut Change) -> SysResult<Option<Pid>> {
+    match process::poll_any_child(change) {
         Err(Errno::ECHILD) => Ok(None),
         result => result,
     }
 }
 
-fn tell(link: Fd, report: Report) {
+fn tell(link: Fd, change: Change) {
     // Where the stub is dead, the end of the link says so in a moment.
-    let _ = report.send(link);
+    let _ = fd::write_number(link, change.number() as u64);
 }
 
 /// Reports, then stays until the stub has seen what it needs to.
-fn end(duties: Duties, link: Fd, ending: Ending) -> ! {
+fn end(duties: Duties, link: Fd, ending: Change) -> ! {
     // Zombies are nothing left over.
-    while let Ok(Some(_)) = poll_child() {}
+    while let Ok(Some(_)) = poll_child(&mut Change::exited(0)) {}
     let mut left = Processes::new();
     if duties.name_leftovers {
         diag::add_all_but_init(&mut left);
         diag::leftovers(&left, Fd::STDERR);
     }
-    tell(link, Report::Ended(ending));
-    while matches!(fd::read(link, &mut [0]), Ok(1)) {}
+    tell(link, ending);
+    while fd::read_number(link).is_ok() {}
     process::exit(0)
 }
 
@@ -188,17 +148,25 @@ mod tests {
     #[test]
     fn reports_arrive_as_they_were_sent() {
         let (here, there) = netdev::socket_pair().unwrap();
-        let signal = Signal::new(64).unwrap();
-        for report in [
-            Report::Ended(Ending::Exited(0)),
-            Report::Ended(Ending::Exited(255)),
-            Report::Ended(Ending::Killed(signal)),
-            Report::Stopped(signal),
+        for (number, exited, killed, stopped) in [
+            (0x0000, Some(0), None, None),
+            (0xff00, Some(255), None, None),
+            (0x0040, None, Signal::new(64), None),
+            // With a core dump.
+            (0x008b, None, Signal::new(11), None),
+            (0x137f, None, None, Some(Signal::SIGSTOP)),
+            // It was continued.
+            (0xffff, None, None, None),
         ] {
-            tell(here.fd(), report);
-            assert_eq!(Report::receive(there.fd()), Ok(report));
+            let change = Change::from_number(number);
+            tell(here.fd(), change);
+            assert_eq!(receive(there.fd()), Ok(change));
+            assert_eq!(change.exit_status(), exited);
+            assert_eq!(change.killed_by(), killed);
+            assert_eq!(change.stopped_by(), stopped);
+            assert_eq!(change.has_ended(), exited.is_some() || killed.is_some());
         }
         drop(here);
-        assert_eq!(Report::receive(there.fd()), Err(Errno::EPIPE));
+        assert_eq!(receive(there.fd()), Err(Errno::EPIPE));
     }
 }

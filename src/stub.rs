@@ -5,21 +5,21 @@
 #![forbid(unsafe_code)]
 
 use crate::caller::Authority;
-use crate::cgroup::{self, Cgroup, Naming};
+use crate::cgroup::{self, Cgroup, Naming, Seed};
 use crate::child::{self, Changed, Go, Place};
 use crate::creds;
 use crate::diag;
 use crate::guard::{self, Guard, Site};
-use crate::init::{self, Duties, Report};
+use crate::init::{self, Duties};
 use crate::ns::Missing;
 use crate::plan::Plan;
 use crate::policy::Isolation;
-use crate::status::{self, Ending};
+use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, OwnedFd};
-use crate::sys::poll::{self, Event, Milliseconds};
+use crate::sys::poll::{self, Deadline, Event, Milliseconds};
 use crate::sys::process::{self, Change, Namespaces, Pid};
-use crate::sys::signal::{self, Origin, Signal, SignalFd, SignalSet};
+use crate::sys::signal::{self, Arrival, Disposition, Signal, SignalFd, SignalSet};
 use crate::sys::{Errno, fs, netdev};
 
 /// How long the end of a box may take: what its guard takes at most, and a little more.
@@ -69,7 +69,7 @@ fn start(plan: &Plan) -> Result<Running<'_>, Failure> {
 /// here nobody would reap them, and they count against the command's limits.
 fn take_over_signals() -> Result<Changed, Errno> {
     let blocked = signal::set_blocked(SignalSet::ALL)?;
-    let sigchld = signal::set_default(Signal::SIGCHLD)?;
+    let sigchld = signal::set_disposition(Signal::SIGCHLD, Disposition::DEFAULT)?;
     process::adopt_no_orphans()?;
     Ok(Changed { blocked, sigchld })
 }
@@ -129,7 +129,7 @@ struct Running<'a> {
     /// To the command's process.
     link: Option<OwnedFd>,
     /// What the group's name was made of, if there is a group.
-    seed: Option<u64>,
+    seed: Option<Seed>,
     has_init: bool,
 }
 
@@ -222,7 +222,7 @@ impl Running<'_> {
                 parent: parent.directory.fd(),
                 leave: parent.is_another,
                 label: self.plan.group_name.as_bytes(),
-                seed: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+                seed: Seed::new(u64::from_ne_bytes([a, b, c, d, e, f, g, h])),
             };
             self.guard = Some(Guard::start(&self.plan.caller, site).at(Step::StartGuard)?);
         }
@@ -275,11 +275,11 @@ impl Running<'_> {
     fn abandon(&mut self) -> bool {
         // What the guard has to tell is written by this process.
         creds::renounce();
-        let end = poll::now() + TIME_TO_END;
+        let end = Deadline::after(TIME_TO_END);
         let mut told = false;
         if let Some(pid) = self.command.take() {
             let _ = process::send(pid, Signal::SIGKILL);
-            told = self.wait_for(pid, end) == Some(Change::Ended(Ending::Exited(status::FAILED)));
+            told = self.wait_for(pid, end) == Some(Change::exited(status::FAILED));
         }
         let _ = self.remove_group(Naming::Quiet, end);
         !told
@@ -287,59 +287,72 @@ impl Running<'_> {
 
     /// Waits for the command's end, passing on signals, stops and continuations; then empties the
     /// box.
-    fn wait(&mut self, quiet: bool) -> Ending {
+    fn wait(&mut self, quiet: bool) -> Change {
         let ending = self.serve().unwrap_or_else(|errno| {
             diag::failure(Failure::new(Step::Wait, errno));
-            Ending::Exited(status::FAILED)
+            Change::exited(status::FAILED)
         });
         self.clean_up(quiet);
         ending
     }
 
-    fn serve(&mut self) -> Result<Ending, Errno> {
+    fn serve(&mut self) -> Result<Change, Errno> {
         let command = self.command.ok_or(Errno::ECHILD)?;
         loop {
-            let signals = (self.signals.fd(), Event::Readable);
             // The command itself has nothing to tell.
+            let signals = self.signals.fd();
             let link = if self.has_init {
-                (self.link_fd(), Event::Readable)
+                self.link_fd()
             } else {
                 signals
             };
-            let [_, told] = poll::wait([signals, link], None)?;
-            while let Some((signal, origin)) = self.signals.next()? {
-                if signal == Signal::SIGCHLD && origin == Origin::Kernel {
-                    self.replace_guard()?;
-                } else if self.leaves_terminal() && signal == Signal::SIGTSTP {
-                    // In a session without a terminal nothing else stops it (setpgid(2), orphaned
-                    // process groups).
-                    self.pass_on(Signal::SIGSTOP);
-                } else if self.is_for_command(signal, origin) {
-                    self.pass_on(signal);
-                }
+            let told = poll::wait_for_two(signals, link)?;
+            while let Some(arrival) = self.signals.next()? {
+                self.take_signal(arrival)?;
             }
             if told && self.has_init {
-                match Report::receive(self.link_fd()) {
-                    Ok(Report::Ended(ending)) => return Ok(ending),
-                    Ok(Report::Stopped(signal)) => self.suspend(signal),
-                    // The init ended before it came to anything: its own end is the answer.
-                    Err(_) => {}
+                // Where the init ended before it came to anything, its own end is the answer.
+                if let Ok(change) = init::receive(link) {
+                    if change.has_ended() {
+                        return Ok(change);
+                    }
+                    self.suspend(change);
                 }
             }
-            match process::poll_child(command)? {
-                Some(Change::Ended(ending)) => {
-                    self.command = None;
-                    return Ok(ending);
-                }
+            let Some(change) = process::poll_child(command)? else {
+                continue;
+            };
+            if change.has_ended() {
+                self.command = None;
+                return Ok(change);
+            }
+            if self.has_init {
                 // A stopped init reaps nothing and tells nothing. The command may have done that
                 // to it: root's by ptrace(2), a user's never.
-                Some(Change::Stopped(_)) if self.has_init => {
+                if change.stopped_by().is_some() {
                     let _ = process::send(command, Signal::SIGCONT);
                 }
-                Some(Change::Stopped(signal)) => self.suspend(signal),
-                _ => {}
+            } else {
+                self.suspend(change);
             }
         }
+    }
+
+    /// Does what a signal to this process asks for.
+    #[inline(never)]
+    fn take_signal(&mut self, arrival: Arrival) -> Result<(), Errno> {
+        let signal = arrival.signal();
+        if signal == Signal::SIGCHLD && arrival.sender().is_none() {
+            return self.replace_guard();
+        }
+        if self.leaves_terminal() && signal == Signal::SIGTSTP {
+            // In a session without a terminal nothing else stops it (setpgid(2), orphaned process
+            // groups).
+            self.pass_on(Signal::SIGSTOP);
+        } else if self.is_for_command(arrival) {
+            self.pass_on(signal);
+        }
+        Ok(())
     }
 
     /// Whether a signal is to be passed on.
@@ -347,9 +360,10 @@ impl Running<'_> {
     /// The command is in the same process group, so that what the terminal sends there reaches it
     /// anyway, once; what the terminal sends to a session's leader alone does not. What was sent
     /// by the command, or by something in its box, was not meant for it.
-    fn is_for_command(&self, signal: Signal, origin: Origin) -> bool {
-        match origin {
-            Origin::Process(sender) => {
+    fn is_for_command(&self, arrival: Arrival) -> bool {
+        let signal = arrival.signal();
+        match arrival.sender() {
+            Some(sender) => {
                 let from_box = Pid::new(sender).is_some_and(|sender| {
                     Some(sender) == self.command
                         || self
@@ -361,8 +375,8 @@ impl Running<'_> {
                 let own = signal == Signal::SIGPIPE && sender == process::this();
                 !from_box && !own
             }
-            Origin::Kernel if self.leaves_terminal() && signal.is_of_terminal() => true,
-            Origin::Kernel => match signal {
+            None if self.leaves_terminal() && signal.is_of_terminal() => true,
+            None => match signal {
                 Signal::SIGHUP | Signal::SIGCONT => process::leads_session(),
                 // Of a timer or a file that the caller had set up before execve(2).
                 Signal::SIGALRM
@@ -391,14 +405,16 @@ impl Running<'_> {
 
     /// The command has stopped: stop all of the box, then this process by the same signal, so that
     /// the caller's shell sees it (bug 704498). Goes on when the shell continues it.
-    fn suspend(&self, signal: Signal) {
+    fn suspend(&self, change: Change) {
+        let Some(signal) = change.stopped_by() else {
+            // It has been continued.
+            return;
+        };
         if let Some(group) = &self.group {
             // What cannot be frozen goes on; the command itself is stopped.
             let _ = group.freeze();
         }
-        let _ = signal::set_default(signal);
-        process::send_self(signal);
-        let _ = signal::unblock(signal);
+        signal::take_by_default(signal);
         // Stopped here.
         let _ = signal::set_blocked(SignalSet::ALL);
         // In an orphaned process group the kernel does not stop anything by a terminal's signal
@@ -417,7 +433,7 @@ impl Running<'_> {
         let Some(guard) = &self.guard else {
             return Ok(());
         };
-        if let Some(Change::Ended(_)) = process::poll_child(guard.pid())? {
+        if process::poll_child(guard.pid())?.is_some_and(Change::has_ended) {
             self.guard = None;
             if let Some(group) = &self.group {
                 // Where none can be had, the box is in this process's hands alone.
@@ -429,7 +445,7 @@ impl Running<'_> {
 
     /// Kills what the command left behind, and says so.
     fn clean_up(&mut self, quiet: bool) {
-        let end = poll::now() + TIME_TO_END;
+        let end = Deadline::after(TIME_TO_END);
         let naming = if quiet {
             Naming::Quiet
         } else {
@@ -444,7 +460,7 @@ impl Running<'_> {
     }
 
     /// Ends the init, and with it, by the kernel's hand, everything in its namespace.
-    fn end_init(&mut self, end: Milliseconds) {
+    fn end_init(&mut self, end: Deadline) {
         let (true, Some(pid)) = (self.has_init, self.command) else {
             return;
         };
@@ -458,7 +474,7 @@ impl Running<'_> {
     }
 
     /// Has the guard empty and remove the group; does it itself where the guard has died.
-    fn remove_group(&mut self, naming: Naming, end: Milliseconds) -> Result<(), Errno> {
+    fn remove_group(&mut self, naming: Naming, end: Deadline) -> Result<(), Errno> {
         if let Some(guard) = self.guard.take() {
             guard.release(naming);
             self.relay(&guard, end);
@@ -479,15 +495,14 @@ impl Running<'_> {
     }
 
     /// Passes on what the guard says, until it ends.
-    fn relay(&self, guard: &Guard, end: Milliseconds) {
+    fn relay(&self, guard: &Guard, end: Deadline) {
         let mut line = [0; 1024];
         loop {
-            let now = poll::now();
-            let word = (guard.fd(), Event::Readable);
-            match poll::wait([word, word], Some(end.saturating_sub(now))) {
-                Ok([true, _]) => {}
+            let left = end.left();
+            match poll::wait(guard.fd(), Event::Readable, left) {
+                Ok(true) => {}
                 // A signal, perhaps.
-                Ok(_) if now < end => continue,
+                Ok(false) if left > 0 => continue,
                 _ => return,
             }
             match fd::read(guard.fd(), &mut line) {
@@ -498,20 +513,18 @@ impl Running<'_> {
     }
 
     /// Waits for the end of a child, until `end`.
-    fn wait_for(&self, pid: Pid, end: Milliseconds) -> Option<Change> {
+    fn wait_for(&self, pid: Pid, end: Deadline) -> Option<Change> {
         loop {
-            match process::poll_child(pid) {
-                Ok(Some(change @ Change::Ended(_))) => return Some(change),
-                Err(_) => return None,
-                Ok(_) => {}
+            let change = process::poll_child(pid).ok()?;
+            if change.is_some_and(Change::has_ended) {
+                return change;
             }
-            let now = poll::now();
-            if now >= end {
+            let left = end.left();
+            if left == 0 {
                 return None;
             }
             // Signals that come now find no command to be passed on to.
-            let signals = (self.signals.fd(), Event::Readable);
-            poll::wait([signals, signals], Some(end - now)).ok()?;
+            poll::wait(self.signals.fd(), Event::Readable, left).ok()?;
             while let Ok(Some(_)) = self.signals.next() {}
         }
     }
@@ -519,15 +532,13 @@ impl Running<'_> {
 
 /// Ends as the command ended: by the same signal, so that shells and make(1) see what happened, but
 /// without a core dump of this process; by an exit status where there is no other way.
-fn imitate(ending: Ending) -> ! {
-    if let Ending::Killed(signal) = ending {
+fn imitate(ending: Change) -> ! {
+    if let Some(signal) = ending.killed_by() {
         // Where a core dump cannot be ruled out, an exit status has to do.
         if process::forbid_dump().is_ok() {
-            let _ = signal::set_default(signal);
-            process::send_self(signal);
-            let _ = signal::unblock(signal);
+            signal::take_by_default(signal);
         }
         // Still here: as pid 1, a process is not killed by its own signals.
     }
-    process::exit(ending.as_exit_status())
+    process::exit(status::of(ending))
 }

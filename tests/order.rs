@@ -17,7 +17,7 @@ const LEFT_OUT: [&str; 8] = [
     "fstatfs",
     "getdents64",
     "ppoll",
-    "waitid",
+    "wait4",
 ];
 
 /// (process, call) in the order of the README's list.

@@ -168,23 +168,19 @@ pub enum Lock {
     Exclusive,
 }
 
-/// write(2) of two numbers, between the processes of this program.
-pub fn write_pair(fd: Fd, pair: [u64; 2]) -> Result<()> {
-    let arguments = [fd.raw(), pair.as_ptr() as usize, size_of_val(&pair)];
-    // SAFETY: the kernel reads the array.
-    unsafe { run3(k::__NR_write, arguments) }
+/// write(2) of a number, between the processes of this program.
+pub fn write_number(fd: Fd, number: u64) -> Result<()> {
+    write(fd, &number.to_ne_bytes()).map(drop)
 }
 
-/// read(2) of what [`write_pair`] wrote.
+/// read(2) of what [`write_number`] wrote.
 ///
 /// # Errors
 /// EPIPE at the end of the link.
-pub fn read_pair(fd: Fd) -> Result<[u64; 2]> {
-    let mut pair = [0u64; 2];
-    // SAFETY: an array of integers, as bytes.
-    let bytes = unsafe { core::slice::from_raw_parts_mut(pair.as_mut_ptr().cast(), 16) };
-    match read(fd, bytes)? {
-        16 => Ok(pair),
+pub fn read_number(fd: Fd) -> Result<u64> {
+    let mut number = [0; 8];
+    match read(fd, &mut number)? {
+        8 => Ok(u64::from_ne_bytes(number)),
         _ => Err(Errno::EPIPE),
     }
 }

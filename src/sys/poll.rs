@@ -7,59 +7,82 @@ use super::{Errno, Result, call3, run3};
 
 /// What to wait for.
 #[derive(Clone, Copy)]
+#[repr(u16)]
 pub enum Event {
     /// Something to read, or the other end closed.
-    Readable,
-    /// The other end closed, whatever there is to read.
-    Closed,
+    Readable = k::POLLIN as u16,
+    /// The other end closed, whatever there is to read: POLLHUP, which needs no asking for.
+    Closed = 0,
     /// A change in a file of the kernel's that tells of changes (cgroup.events).
-    Changed,
+    Changed = k::POLLPRI as u16,
 }
 
 /// A length of time, or a point of the monotonic clock, in milliseconds.
 pub type Milliseconds = u64;
 
-/// Waits until one of two is ready, at most `timeout` (None: for ever). Returns for each whether it
-/// is ready; both false when the time ran out. To wait for one, name it twice.
-pub fn wait(watched: [(Fd, Event); 2], timeout: Option<Milliseconds>) -> Result<[bool; 2]> {
-    let mut entries = watched.map(|(fd, event)| {
-        let events = match event {
-            Event::Readable => k::POLLIN,
-            // POLLHUP needs no asking for.
-            Event::Closed => 0,
-            Event::Changed => k::POLLPRI,
-        };
-        k::pollfd {
-            fd: fd.number(),
-            events: events as i16,
-            revents: 0,
-        }
-    });
-    match ppoll(&mut entries, timeout) {
-        Ok(()) | Err(Errno::EINTR) => Ok(entries.map(|entry| entry.revents != 0)),
-        Err(errno) => Err(errno),
+/// A point in time until which something is waited for.
+#[derive(Clone, Copy)]
+pub struct Deadline(Milliseconds);
+
+impl Deadline {
+    /// So much from now.
+    #[must_use]
+    #[inline(never)]
+    pub fn after(time: Milliseconds) -> Deadline {
+        Deadline(now() + time)
+    }
+
+    /// What is left of it.
+    #[must_use]
+    #[inline(never)]
+    pub fn left(self) -> Milliseconds {
+        self.0.saturating_sub(now())
+    }
+}
+
+/// Waits for an event at most `timeout`, or until a signal interrupts it. Whether it is there.
+pub fn wait(fd: Fd, event: Event, timeout: Milliseconds) -> Result<bool> {
+    let mut entries = [entry(fd, event)];
+    ppoll(&mut entries, Some(timeout))?;
+    let [entry] = entries;
+    Ok(entry.revents != 0)
+}
+
+/// Waits until one of two is readable. Whether the second one is.
+pub fn wait_for_two(one: Fd, two: Fd) -> Result<bool> {
+    let mut entries = [one, two].map(|fd| entry(fd, Event::Readable));
+    ppoll(&mut entries, None)?;
+    let [_, second] = entries;
+    Ok(second.revents != 0)
+}
+
+fn entry(fd: Fd, event: Event) -> k::pollfd {
+    k::pollfd {
+        fd: fd.number(),
+        events: event as i16,
+        revents: 0,
     }
 }
 
 /// Does nothing for a time.
 pub fn sleep(time: Milliseconds) -> Result<()> {
-    match ppoll(&mut [], Some(time)) {
-        Err(Errno::EINTR) => Ok(()),
-        result => result,
-    }
+    ppoll(&mut [], Some(time))
 }
 
+/// Without an error where a signal interrupts it: then nothing is ready.
 fn ppoll(entries: &mut [k::pollfd], timeout: Option<Milliseconds>) -> Result<()> {
     let time = timeout.map(timespec);
     let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     let arguments = [entries.as_mut_ptr() as usize, entries.len(), time as usize];
     // SAFETY: as many entries as named; the time lives across the call; no signal mask.
-    unsafe { run3(k::__NR_ppoll, arguments) }
+    match unsafe { run3(k::__NR_ppoll, arguments) } {
+        Err(Errno::EINTR) => Ok(()),
+        result => result,
+    }
 }
 
 /// clock_gettime(2), monotonic.
-#[must_use]
-pub fn now() -> Milliseconds {
+fn now() -> Milliseconds {
     let mut time = timespec(0);
     let arguments = [k::CLOCK_MONOTONIC as usize, &raw mut time as usize, 0];
     // SAFETY: the kernel writes one timespec. The clock exists, so there is no error.

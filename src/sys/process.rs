@@ -9,7 +9,6 @@ use super::args::Strings;
 use super::fd::{Fd, OwnedFd};
 use super::signal::Signal;
 use super::{Errno, Result, call, call3, run3};
-use crate::status::Ending;
 
 /// A process id, never 0 or negative: those mean groups of processes to kill(2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,62 +159,83 @@ pub fn send_all_as_init(signal: Signal) {
     }
 }
 
-/// What a child did.
+/// What a child did, as wait(2) tells it: that it exited, was killed, stopped or continued. One bit
+/// more makes it never 0, so that a register holds one or none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// It has ended and is reaped.
-    Ended(Ending),
-    /// It has stopped.
-    Stopped(Signal),
-    /// It has been continued.
-    Continued,
+pub struct Change(NonZeroUsize);
+
+impl Change {
+    /// In the place of a signal: it has not ended.
+    const ALIVE: usize = 0x7f;
+
+    /// It has exited with this status.
+    #[must_use]
+    pub fn exited(status: u8) -> Change {
+        Change::from_number(usize::from(status) << 8)
+    }
+
+    /// From the number that wait(2) gives, or [`Change::number`].
+    #[must_use]
+    pub fn from_number(number: usize) -> Change {
+        Change(NonZeroUsize::MIN | number << 1)
+    }
+
+    /// To send it to another process of the program.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.0.get() >> 1
+    }
+
+    /// Whether it has ended, and is reaped.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        self.number() & Change::ALIVE != Change::ALIVE
+    }
+
+    /// Its exit status, where it has exited.
+    #[must_use]
+    pub fn exit_status(self) -> Option<u8> {
+        let has_exited = self.number() & Change::ALIVE == 0;
+        has_exited.then_some((self.number() >> 8) as u8)
+    }
+
+    /// The signal that killed it.
+    #[must_use]
+    pub fn killed_by(self) -> Option<Signal> {
+        let signal = Signal::new((self.number() & Change::ALIVE) as u32);
+        signal.filter(|_| self.has_ended())
+    }
+
+    /// The signal that stopped it.
+    #[must_use]
+    pub fn stopped_by(self) -> Option<Signal> {
+        let has_stopped = self.number() & 0xff == Change::ALIVE;
+        let signal = Signal::new((self.number() >> 8) as u32);
+        signal.filter(|_| has_stopped)
+    }
 }
 
-/// Asks, without waiting, what `pid` did since it was last asked. waitid(2).
+/// Asks, without waiting, what `pid` did since it was last asked. wait4(2).
 pub fn poll_child(pid: Pid) -> Result<Option<Change>> {
-    Ok(waitid(
-        k::P_PID,
-        pid.number(),
-        k::WEXITED | k::WSTOPPED | k::WCONTINUED,
-    )?
-    .map(|(_, change)| change))
+    let mut change = Change::exited(0);
+    let changed = wait4(pid.0.get(), &mut change)?;
+    Ok(changed.map(|_| change))
 }
 
 /// As [`poll_child`], of any child; for an init that reaps.
-pub fn poll_any_child() -> Result<Option<(Pid, Change)>> {
-    waitid(k::P_ALL, 0, k::WEXITED | k::WSTOPPED | k::WCONTINUED)
+pub fn poll_any_child(change: &mut Change) -> Result<Option<Pid>> {
+    wait4(usize::MAX, change)
 }
 
-fn waitid(kind: u32, pid: u32, options: u32) -> Result<Option<(Pid, Change)>> {
-    let mut info = core::mem::MaybeUninit::<k::siginfo_t>::zeroed();
-    let options = options | k::WNOHANG;
-    let arguments = [
-        kind as usize,
-        pid as usize,
-        info.as_mut_ptr() as usize,
-        options as usize,
-        0,
-    ];
-    // SAFETY: the kernel writes one siginfo; no rusage is asked for.
-    unsafe { call(k::__NR_waitid, arguments) }?;
-    // SAFETY: all of it is integers, zeroed before.
-    let info = unsafe { info.assume_init() };
-    // SAFETY: waitid fills the fields of SIGCHLD, or leaves the zeros.
-    let common = unsafe { info.__bindgen_anon_1.__bindgen_anon_1 };
-    // SAFETY: as above.
-    let child = unsafe { common._sifields._sigchld };
-    let Some(pid) = Pid::new(child._pid as u32) else {
-        return Ok(None);
-    };
-    let number = child._status as u32;
-    let signal = Signal::new(number).ok_or(Errno::EINVAL);
-    let change = match common.si_code as u32 {
-        k::CLD_EXITED => Change::Ended(Ending::Exited(number as u8)),
-        k::CLD_KILLED | k::CLD_DUMPED => Change::Ended(Ending::Killed(signal?)),
-        k::CLD_STOPPED | k::CLD_TRAPPED => Change::Stopped(signal?),
-        _ => Change::Continued,
-    };
-    Ok(Some((pid, change)))
+#[inline(never)]
+fn wait4(pid: usize, change: &mut Change) -> Result<Option<Pid>> {
+    let mut status = 0u32;
+    let options = (k::WNOHANG | k::WUNTRACED | k::WCONTINUED) as usize;
+    let arguments = [pid, &raw mut status as usize, options, 0, 0];
+    // SAFETY: the kernel writes one int; no rusage is asked for.
+    let changed = unsafe { call(k::__NR_wait4, arguments) }?;
+    *change = Change::from_number(status as usize);
+    Ok(Pid::new(changed as u32))
 }
 
 /// prctl(2).

@@ -1,9 +1,11 @@
 //! Signals, blocked and read, never handled. signal(7), signalfd(2).
 
+use core::num::NonZeroU64;
+
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
-use super::{Errno, Result, call, call3, run};
+use super::{Errno, Result, call, call3};
 
 /// The kernel's own signal set has 64 bits on every supported processor.
 const SET_SIZE: usize = 8;
@@ -92,46 +94,40 @@ fn change_blocked(how: u32, set: SignalSet) -> Result<SignalSet> {
     Ok(old)
 }
 
-/// How a process takes a signal.
-pub struct Disposition(k::kernel_sigaction);
+/// How a process takes a signal. No more than a handler's address: execve(2) leaves the default
+/// action or none, and of flags and mask nothing.
+#[derive(Clone, Copy)]
+pub struct Disposition(k::__kernel_sighandler_t);
 
-/// rt_sigaction(2): the default action; returns the disposition before.
-pub fn set_default(signal: Signal) -> Result<Disposition> {
-    let default = k::kernel_sigaction {
-        sa_handler_kernel: None,
-        sa_flags: 0,
-        sa_restorer: None,
-        sa_mask: empty_mask(),
-    };
-    let mut old = default;
+impl Disposition {
+    /// The default action: SIG_DFL is NULL.
+    pub const DEFAULT: Disposition = Disposition(None);
+}
+
+/// rt_sigaction(2); returns the disposition before.
+pub fn set_disposition(signal: Signal, disposition: Disposition) -> Result<Disposition> {
+    // SAFETY: integers, and function pointers that may be NULL.
+    let mut action: k::kernel_sigaction = unsafe { core::mem::zeroed() };
+    action.sa_handler_kernel = disposition.0;
+    let action = &raw mut action;
     let arguments = [
         signal.number(),
-        &raw const default as usize,
-        &raw mut old as usize,
+        action as usize,
+        action as usize,
         SET_SIZE,
         0,
     ];
-    // SAFETY: the kernel reads one sigaction and writes one; NULL is SIG_DFL.
+    // SAFETY: the kernel reads one sigaction, and then writes one. No handler is ever set.
     unsafe { call(k::__NR_rt_sigaction, arguments) }?;
-    Ok(Disposition(old))
+    // SAFETY: it is still there.
+    Ok(Disposition(unsafe { (*action).sa_handler_kernel }))
 }
 
-/// rt_sigaction(2): back to what [`set_default`] returned.
-pub fn restore(signal: Signal, disposition: &Disposition) -> Result<()> {
-    let arguments = [
-        signal.number(),
-        &raw const disposition.0 as usize,
-        0,
-        SET_SIZE,
-        0,
-    ];
-    // SAFETY: after execve(2) a disposition is default or ignored, so no handler is set here.
-    unsafe { run(k::__NR_rt_sigaction, arguments) }
-}
-
-fn empty_mask() -> k::kernel_sigset_t {
-    // SAFETY: a set is an array of integers.
-    unsafe { core::mem::zeroed() }
+/// Does to this process what `signal` does by default, though it is blocked: ends or stops it.
+pub fn take_by_default(signal: Signal) {
+    let _ = set_disposition(signal, Disposition::DEFAULT);
+    super::process::send_self(signal);
+    let _ = unblock(signal);
 }
 
 /// rt_sigtimedwait(2), without waiting: takes `signal` if it is pending.
@@ -153,13 +149,29 @@ pub fn take_pending(signal: Signal) -> bool {
     unsafe { call(k::__NR_rt_sigtimedwait, arguments) }.is_ok()
 }
 
-/// Where a signal came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// kill(2), sigqueue(3) and the like, by this pid (0: not seen from here).
-    Process(u32),
-    /// The kernel: a terminal, a timer, a child's end.
-    Kernel,
+/// A signal that came: its number, and above that the pid of the process that sent it, if one did.
+/// Never 0, so that a register holds one or none.
+#[derive(Clone, Copy)]
+pub struct Arrival(NonZeroU64);
+
+impl Arrival {
+    /// Above the highest number of a signal: a process sent it.
+    const BY_PROCESS: u64 = 1 << 8;
+    const PID_SHIFT: u32 = 32;
+
+    /// The signal.
+    #[must_use]
+    pub fn signal(self) -> Signal {
+        Signal(self.0.get() as u8)
+    }
+
+    /// Who sent it by kill(2), sigqueue(3) and the like (0: not seen from here). None where it was
+    /// the kernel: a terminal, a timer, a child's end.
+    #[must_use]
+    pub fn sender(self) -> Option<u32> {
+        let sender = (self.0.get() >> Arrival::PID_SHIFT) as u32;
+        (self.0.get() & Arrival::BY_PROCESS != 0).then_some(sender)
+    }
 }
 
 /// A descriptor that blocked signals are read from.
@@ -189,7 +201,7 @@ impl SignalFd {
     }
 
     /// The next signal, if there is one.
-    pub fn next(&self) -> Result<Option<(Signal, Origin)>> {
+    pub fn next(&self) -> Result<Option<Arrival>> {
         // struct signalfd_siginfo: u32 signo, i32 errno, i32 code, u32 pid, ... 128 bytes.
         let mut info = [0u32; 32];
         let arguments = [
@@ -204,12 +216,12 @@ impl SignalFd {
             Err(errno) => return Err(errno),
         }
         let [number, _, code, pid, ..] = info;
+        let mut arrival = u64::from(number) | u64::from(pid) << Arrival::PID_SHIFT;
         // siginfo's si_code: 0 and below from a process, above from the kernel. sigaction(2).
-        let origin = if code as i32 <= 0 {
-            Origin::Process(pid)
-        } else {
-            Origin::Kernel
-        };
-        Ok(Signal::new(number).map(|signal| (signal, origin)))
+        if code as i32 <= 0 {
+            arrival |= Arrival::BY_PROCESS;
+        }
+        let is_signal = Signal::new(number).is_some();
+        Ok(NonZeroU64::new(arrival).filter(|_| is_signal).map(Arrival))
     }
 }
