@@ -17,7 +17,7 @@ use crate::sys::poll::{self, Deadline, Event, Milliseconds};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::words::parts;
-use crate::sys::{Errno, Result, ids};
+use crate::sys::{Errno, Result};
 
 /// CGROUP2_SUPER_MAGIC of linux/magic.h: tells the real thing from a directory that looks alike.
 const CGROUP2_MAGIC: u32 = 0x6367_7270;
@@ -229,11 +229,12 @@ pub fn join(parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
 }
 
 impl Cgroup {
-    /// Makes a new group below `parent` and locks it; changes `seed` until no group is called so.
+    /// Makes a new group of `uid`'s below `parent` and locks it; changes `seed` until no group is
+    /// called so.
     ///
     /// # Errors
     /// What mkdir(2) says: EACCES, EROFS, EAGAIN for a limit of the groups above.
-    pub fn create(parent: Fd, label: &[u8], seed: &mut Seed) -> Result<Cgroup> {
+    pub fn create(parent: Fd, label: &[u8], seed: &mut Seed, uid: u32) -> Result<Cgroup> {
         let mut cleared = false;
         loop {
             // A name that is taken belongs to somebody else, whatever is in it.
@@ -251,7 +252,7 @@ impl Cgroup {
                 Err(Errno::EEXIST) => {}
                 // A limit on groups: it may be filled by some that nobody needs.
                 Err(Errno::EAGAIN) if !cleared => {
-                    remove_stale(parent);
+                    remove_stale(parent, uid);
                     cleared = true;
                 }
                 Err(errno) => return Err(errno),
@@ -434,34 +435,29 @@ impl Cgroup {
         }
         Ok(())
     }
-
-    /// Removes the groups of boxes beside this one that nobody cleans up any more.
-    pub fn remove_stale(&self) {
-        remove_stale(self.parent);
-    }
 }
 
-/// Removes the groups of boxes below `parent` that nobody cleans up any more: all processes of a
-/// box died at once, or the power failed.
-fn remove_stale(parent: Fd) {
+/// Removes the groups of `uid`'s boxes below `parent` that nobody cleans up any more: all processes
+/// of a box died at once, or the power failed.
+pub fn remove_stale(parent: Fd, uid: u32) {
     let end = Deadline::after(TIME_FOR_STALE);
     // First all are killed, without waiting; then they are waited for, all in the same time, since
     // what cannot be killed must not keep a guard from its own box.
-    if !remove_stale_within(parent, Deadline::after(0)) {
-        remove_stale_within(parent, end);
+    if !remove_stale_within(parent, uid, Deadline::after(0)) {
+        remove_stale_within(parent, uid, end);
     }
 }
 
 /// Whether none is left.
-fn remove_stale_within(parent: Fd, end: Deadline) -> bool {
+fn remove_stale_within(parent: Fd, uid: u32, end: Deadline) -> bool {
     let mut listing = Listing::new();
     let mut removed = true;
     // A descriptor of its own: others share the position in `parent`.
-    if let (Ok(parent), Ok(users)) = (fd::openat(parent, c".", Mode::Directory), ids::user_ids()) {
+    if let Ok(parent) = fd::openat(parent, c".", Mode::Directory) {
         while listing.read(parent.fd()).unwrap_or(false) {
             for entry in listing.entries().filter(|entry| entry.is_directory) {
                 if is_directory_name(entry.name.to_bytes()) {
-                    let result = remove_if_stale(parent.fd(), entry.name, users.effective, end);
+                    let result = remove_if_stale(parent.fd(), entry.name, uid, end);
                     removed &= result != Err(Errno::EBUSY);
                 }
             }

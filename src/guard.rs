@@ -121,17 +121,19 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;
+    let mut uid = caller.uid;
     if caller.authority == Authority::Lent {
+        uid = 0;
         // Where that cannot be, memory has to run out and the caller be quick.
         let _ = leave_oom_score();
     }
     // The caller's umask may have no place for the owner's bits, or one for others.
     fs::set_umask(0o077);
-    if site.leave && caller.authority == Authority::Lent {
+    if site.leave {
         cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
     }
     let mut seed = site.seed;
-    let group = Cgroup::create(site.parent, site.label, &mut seed).at(Step::MakeGroup)?;
+    let group = Cgroup::create(site.parent, site.label, &mut seed, uid).at(Step::MakeGroup)?;
     let mut ready = Ok(());
     if group.is_killed_at_once() {
         ready = creds::give_up_killing(caller);
@@ -142,7 +144,7 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
         let _ = group.destroy(Deadline::after(cgroup::TIME_TO_DIE));
         return Err(failure);
     }
-    group.remove_stale();
+    cgroup::remove_stale(site.parent, uid);
     Ok(group)
 }
 
