@@ -19,8 +19,15 @@ FEATURES = $(if $(filter no,$(SETUID)),--no-default-features)
 # What the program needs, permitted and not effective: it puts in force what it uses.
 CAPS = cap_dac_override,cap_kill,cap_setgid,cap_setuid,cap_net_admin,cap_sys_chroot,cap_sys_admin+p
 
-.PHONY: all test test-installed check fmt clippy portage-test kernels size install install-setuid \
-	install-caps may-lend clean help
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 20
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# Sanitizers are not stable yet; the tests alone are built with one. Vectors that a test leaks on
+# purpose are no fault.
+SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
+
+.PHONY: all test test-installed check fmt clippy fuzz sanitize portage-test kernels size install \
+	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
 	$(CARGO) build --release --locked $(FEATURES)
@@ -40,9 +47,20 @@ check: fmt clippy test ## formatting, lints and tests
 
 fmt:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 
 clippy:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings
+
+fuzz: ## all readers of what comes from outside, FUZZ_SECONDS each (needs cargo-fuzz, c++)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
+
+# The program itself has no room for a sanitizer: its readers and memory functions are tested alone.
+sanitize: ## the unit tests, with AddressSanitizer
+	$(SANITIZED) $(CARGO) test --locked --lib --target $(HOST)
+	RUSTC_BOOTSTRAP=1 rustc --edition 2024 --test -Zsanitizer=address tests/mem.rs -o $(CARGO_TARGET_DIR)/$(HOST)/mem
+	$(CARGO_TARGET_DIR)/$(HOST)/mem
 
 portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and sources)
 	PHASEBOX=$(abspath $(PROGRAM)) tests/portage/run
@@ -91,4 +109,4 @@ clean: ## remove what was built
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
-	@echo "PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
+	@echo "PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"

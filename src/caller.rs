@@ -3,6 +3,7 @@
 
 use crate::step::{At, Failure, Step};
 use crate::sys::ids::{self, Capabilities, Ids};
+use crate::sys::packed::Packed;
 use crate::sys::{Errno, Result};
 
 /// Where the rights to make a box come from.
@@ -70,7 +71,7 @@ impl Caller {
 
     /// The first of the capabilities that boxes need and the file did not lend, by name.
     #[must_use]
-    pub fn missing_capability(&self) -> &'static [u8] {
+    pub fn missing_capability(&self) -> Packed {
         self.capabilities.first_missing()
     }
 

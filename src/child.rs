@@ -21,19 +21,14 @@ pub struct Go(pub Option<u64>);
 impl Go {
     /// Sends it.
     pub fn send(&self, link: Fd) -> SysResult<()> {
-        let [a, b, c, d, e, f, g, h] = self.0.unwrap_or_default().to_ne_bytes();
-        let message = [u8::from(self.0.is_some()), a, b, c, d, e, f, g, h];
-        fd::write(link, &message).map(drop)
+        let seed = self.0.unwrap_or_default();
+        fd::write_pair(link, [self.0.is_some().into(), seed])
     }
 
     /// Waits for it. EPIPE where the stub has died.
     fn receive(link: Fd) -> SysResult<Go> {
-        let mut message = [0; 9];
-        if fd::read(link, &mut message)? != message.len() {
-            return Err(Errno::EPIPE);
-        }
-        let [has_group, seed @ ..] = message;
-        Ok(Go((has_group == 1).then_some(u64::from_ne_bytes(seed))))
+        let [has_group, seed] = fd::read_pair(link)?;
+        Ok(Go((has_group != 0).then_some(seed)))
     }
 }
 

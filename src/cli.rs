@@ -2,14 +2,17 @@
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
+use core::ops::Range;
+use core::slice;
 
 use crate::policy::{self, Context, Isolation, Phase};
-use crate::sys::Errno;
 use crate::sys::args::{self, Strings};
-use crate::sys::errno::nth_line;
+use crate::sys::packed::{Packed, packed};
+use crate::sys::words::{NotNumber, parse_number, part, position};
 
 /// What `--help` prints.
-pub const HELP: &str = "\
+pub const HELP: Packed = packed!(
+    "\
 Usage: phasebox [OPTION]... [--] COMMAND [ARG]...
 Run COMMAND in a box and kill what it leaves behind.
 
@@ -26,20 +29,11 @@ Run COMMAND in a box and kill what it leaves behind.
 
 For root: --user UID --group GID --groups GID,... --umask OCTAL
           --cgroup-parent DIR
-";
+"
+);
 
 /// What `--version` prints.
-pub const VERSION: &str = concat!("phasebox ", env!("CARGO_PKG_VERSION"), "\n");
-
-/// What the caller wants.
-pub enum Action {
-    /// Print [`HELP`].
-    Help,
-    /// Print [`VERSION`].
-    Version,
-    /// Run a command.
-    Run(Request),
-}
+pub const VERSION: Packed = packed!(concat!("phasebox ", env!("CARGO_PKG_VERSION"), "\n"));
 
 /// The options, in the order of their names in [`NAMES`]; the first ones also in that of the
 /// letters in [`LETTERS`] and of [`Isolation::ALL`].
@@ -66,56 +60,83 @@ pub enum Opt {
     CgroupParent,
 }
 
-const NAMES: &str = "--net --ipc --cgroup --pid --mount --best-effort --quiet --help --version \
-    --features --phase --properties --restrict --user --group --groups --umask --cgroup-parent";
-const LETTERS: &[u8] = b"nicpm";
+const NAMES: &str = "net ipc cgroup pid mount best-effort quiet help version \
+    features phase properties restrict user group groups umask cgroup-parent";
+const LETTERS: &str = "n i c p m";
 const OPTIONS: usize = Opt::CgroupParent as usize + 1;
 
-/// From here on, options take a value.
+/// From here on, options take a value; the first ones, up to those for root, are Portage's lists.
 const WITH_VALUE: usize = Opt::Features as usize;
 /// From here on, only root may use them.
 const ONLY_ROOT: usize = Opt::User as usize;
 
-/// A command to run, as asked for.
-#[derive(Clone, Copy)]
+/// What the caller wants.
 pub struct Request {
     argv: Strings,
-    /// For each option the place of its value in `argv`, twice; plus one where that is the part
-    /// after `=`. Zero for one that was not given.
-    given: [usize; OPTIONS],
+    /// COMMAND and its arguments; until that is found, the words that are still to be read.
+    pub command: Strings,
+    /// Where that is in the argument vector, as [`word_number`] gives it.
+    place: u32,
     /// All the isolation, by flags and by policy.
     pub isolation: Isolation,
     /// `--umask`.
     pub umask: Option<u32>,
-    /// Where COMMAND is in the argument vector.
-    pub command: usize,
+    /// For each option the word that its value is in, as [`word_number`] gives it; plus, where the
+    /// value follows `=`, the bytes before it. Zero for an option that was not given.
+    given: [u32; OPTIONS],
 }
 
 impl Request {
-    fn place(&self, option: Opt) -> usize {
+    /// Nothing yet, of this argument vector.
+    #[must_use]
+    pub fn new(argv: Strings) -> Request {
+        Request {
+            argv,
+            command: argv.rest(),
+            place: word_number(1),
+            isolation: Isolation::default(),
+            umask: None,
+            given: [0; OPTIONS],
+        }
+    }
+
+    fn given(&self, option: Opt) -> u32 {
         self.given.get(option as usize).copied().unwrap_or_default()
     }
 
     /// Whether an option was given.
     #[must_use]
     pub fn has(&self, option: Opt) -> bool {
-        self.place(option) != 0
+        self.given(option) != 0
+    }
+
+    /// What the caller wants to be told instead of running a command.
+    #[must_use]
+    pub fn text(&self) -> Option<Packed> {
+        if self.has(Opt::Help) {
+            Some(HELP)
+        } else if self.has(Opt::Version) {
+            Some(VERSION)
+        } else {
+            None
+        }
     }
 
     /// An option's value, where it was given.
     #[must_use]
+    #[inline(never)]
     pub fn path(&self, option: Opt) -> Option<&'static CStr> {
-        let place = self.place(option);
-        let word = self.argv.get(place / 2).filter(|_| place != 0)?;
-        Some(if place % 2 == 0 {
-            word
-        } else {
-            args::skip(word, option_part(word).len() + 1)
-        })
+        let given = self.given(option);
+        if given == 0 {
+            return None;
+        }
+        let word = self.argv.get(place(given))?;
+        Some(args::skip(word, given as usize & 0xff))
     }
 
     /// The same as bytes.
     #[must_use]
+    #[inline(never)]
     pub fn value(&self, option: Opt) -> Option<&'static [u8]> {
         self.path(option).map(CStr::to_bytes)
     }
@@ -123,7 +144,7 @@ impl Request {
     /// NAME of the control group, where given.
     #[must_use]
     pub fn group_name(&self) -> Option<&'static [u8]> {
-        if self.place(Opt::Cgroup) % 2 == 0 {
+        if self.given(Opt::Cgroup) & 0xff == 0 {
             None
         } else {
             self.value(Opt::Cgroup)
@@ -133,7 +154,7 @@ impl Request {
     /// An option's value is at fault.
     #[must_use]
     pub fn fault(&self, option: Opt, reason: Reason) -> Usage {
-        Usage::new(self.place(option) / 2, reason)
+        Usage::new(self.given(option), reason)
     }
 
     /// Refuses an option that was given and only root may use.
@@ -141,25 +162,98 @@ impl Request {
     /// # Errors
     /// That it was given.
     pub fn refuse_root_only(&self) -> Result<(), Usage> {
-        match self.given.iter().skip(ONLY_ROOT).find(|place| **place != 0) {
-            Some(place) => Err(Usage::new(place / 2, Reason::OnlyRoot)),
+        self.refuse(ONLY_ROOT..OPTIONS, Reason::OnlyRoot)
+    }
+
+    /// Refuses any of these options that was given.
+    fn refuse(&self, options: Range<usize>, reason: Reason) -> Result<(), Usage> {
+        let mut given = self.given.get(options).unwrap_or_default().iter();
+        match given.find(|given| **given != 0) {
+            Some(given) => Err(Usage::new(*given, reason)),
             None => Ok(()),
         }
     }
 
-    fn take(&mut self, option: usize, place: usize) {
-        if let Some(given) = self.given.get_mut(option) {
-            *given = place;
+    /// Reads the argument vector up to COMMAND, or to an option that makes the rest pointless.
+    ///
+    /// # Errors
+    /// [`Usage`] for anything that is not exactly an option, its value, or a command.
+    #[inline(never)]
+    pub fn read(&mut self) -> Result<(), Usage> {
+        while let Some(word) = self.command.first() {
+            let [b'-', letters @ ..] = word.to_bytes() else {
+                break;
+            };
+            match letters {
+                [] => break,
+                [b'-'] => {
+                    self.advance();
+                    break;
+                }
+                [b'-', long @ ..] => self.read_long(long)?,
+                _ => self.read_letters(letters)?,
+            }
+            if self.text().is_some() {
+                return Ok(());
+            }
+            self.advance();
         }
+        self.complete()
+    }
+
+    /// To the next word.
+    fn advance(&mut self) {
+        self.command = self.command.rest();
+        self.place += word_number(1);
+    }
+
+    /// Reads `-nicpm`.
+    fn read_letters(&mut self, letters: &[u8]) -> Result<(), Usage> {
+        for letter in letters {
+            let option = position(LETTERS.as_bytes(), slice::from_ref(letter));
+            self.take(option.ok_or(self.fault_here(Reason::NoSuchOption))?, 0);
+        }
+        Ok(())
+    }
+
+    /// Reads `name`, `name=value`, or `name` and the next word.
+    fn read_long(&mut self, text: &[u8]) -> Result<(), Usage> {
+        let name = option_part(text);
+        let unknown = self.fault_here(Reason::NoSuchOption);
+        let option = position(NAMES.as_bytes(), name).ok_or(unknown)?;
+        let mut skipped = 0;
+        if name.len() < text.len() {
+            if option < WITH_VALUE && option != Opt::Cgroup as usize {
+                return Err(self.fault_here(Reason::NoValueTaken));
+            }
+            skipped = b"--".len() + name.len() + b"=".len();
+        } else if option >= WITH_VALUE {
+            let missing = self.fault_here(Reason::ValueMissing);
+            self.advance();
+            if self.command.first().is_none() {
+                return Err(missing);
+            }
+        }
+        self.take(option, skipped);
+        Ok(())
+    }
+
+    /// The word that is being read is at fault.
+    fn fault_here(&self, reason: Reason) -> Usage {
+        Usage::new(self.place, reason)
+    }
+
+    /// An option was given, its value in the word that is being read, after the `skipped` bytes.
+    #[inline(never)]
+    fn take(&mut self, option: usize, skipped: usize) {
+        if let Some(given) = self.given.get_mut(option) {
+            *given = self.place | skipped as u32;
+        }
+        self.isolation = self.isolation | Isolation::nth(option);
     }
 
     /// What options make of each other, when all have been read.
     fn complete(&mut self) -> Result<(), Usage> {
-        for (kind, place) in Isolation::ALL.into_iter().zip(self.given) {
-            if place != 0 {
-                self.isolation = self.isolation | kind;
-            }
-        }
         if let Some(name) = self.group_name() {
             check_name(name).map_err(|reason| self.fault(Opt::Cgroup, reason))?;
         }
@@ -178,20 +272,28 @@ impl Request {
                 self.isolation = self.isolation | policy::decide(&context);
             }
             // One without the other would run a phase unboxed that its caller believes boxed.
-            _ => {
-                for option in [Opt::Features, Opt::Phase, Opt::Properties, Opt::Restrict] {
-                    if self.has(option) {
-                        return Err(self.fault(option, Reason::NotTogether));
-                    }
-                }
-            }
+            _ => self.refuse(WITH_VALUE..ONLY_ROOT, Reason::NotTogether)?,
         }
         if let Some(text) = self.value(Opt::Umask) {
             let mask = parse_umask(text).map_err(|reason| self.fault(Opt::Umask, reason))?;
             self.umask = Some(mask);
         }
-        Ok(())
+        match self.command.first() {
+            Some(_) => Ok(()),
+            None => Err(self.fault_here(Reason::NoCommand)),
+        }
     }
+}
+
+/// A place in the argument vector, and room for a byte. execve(2) takes no more than 6 MiB of
+/// pointers, so that all places have room.
+const fn word_number(place: u32) -> u32 {
+    place << 8
+}
+
+/// The place in a number that [`word_number`] made.
+const fn place(number: u32) -> usize {
+    number as usize >> 8
 }
 
 macro_rules! reasons {
@@ -200,8 +302,7 @@ macro_rules! reasons {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Reason { $(#[doc = $text] $reason,)* }
 
-        const ERRNOS: &[u8] = &[$(Errno::$errno.number() as u8),*];
-        const TEXTS: &str = concat!($($text, "\n"),*);
+        const TEXTS: Packed = packed!(concat!($($text, " (", stringify!($errno), ")\n"),*));
     };
 }
 
@@ -227,102 +328,30 @@ reasons! {
 /// Why an argument vector is refused: the place of the word at fault, and what is wrong with it;
 /// packed, to be returned in a register.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub struct Usage(usize);
+pub struct Usage(u32);
 
 impl Usage {
-    const fn new(place: usize, reason: Reason) -> Usage {
-        Usage(place << 8 | reason as usize)
+    const fn new(word: u32, reason: Reason) -> Usage {
+        Usage(word & !0xff | reason as u32)
     }
 
     /// The word's place in the argument vector.
     #[must_use]
     pub const fn place(self) -> usize {
-        self.0 >> 8
+        place(self.0)
     }
 
-    /// The kind of fault, for the message's ERRNO NAME.
+    /// What is wrong, with the errno's name.
     #[must_use]
-    pub fn errno(self) -> Errno {
-        Errno::from_raw(
-            ERRNOS
-                .get(self.0 & 0xff)
-                .copied()
-                .unwrap_or_default()
-                .into(),
-        )
+    pub fn text(self) -> Packed {
+        TEXTS.line(self.0 as usize & 0xff)
     }
-
-    /// What is wrong, in words.
-    #[must_use]
-    pub fn text(self) -> &'static [u8] {
-        nth_line(TEXTS, self.0 & 0xff)
-    }
-}
-
-/// Reads an argument vector, the program's name first.
-///
-/// # Errors
-/// [`Usage`] for anything that is not exactly an option, its value, or a command.
-pub fn parse(argv: Strings) -> Result<Action, Usage> {
-    let isolation = Isolation::default();
-    let mut request = Request {
-        argv,
-        given: [0; OPTIONS],
-        isolation,
-        umask: None,
-        command: 0,
-    };
-    let mut place = 1;
-    while let Some(word) = argv.get(place) {
-        let fault = |reason| Usage::new(place, reason);
-        match word.to_bytes() {
-            b"--" => {
-                place += 1;
-                break;
-            }
-            [b'-', b'-', ..] => {
-                let name = option_part(word);
-                let option = policy::position(NAMES, name).ok_or(fault(Reason::NoSuchOption))?;
-                let has_value = name.len() < word.count_bytes();
-                if option == Opt::Help as usize {
-                    return Ok(Action::Help);
-                } else if option == Opt::Version as usize {
-                    return Ok(Action::Version);
-                } else if option >= WITH_VALUE && !has_value {
-                    if place + 1 >= argv.len() {
-                        return Err(fault(Reason::ValueMissing));
-                    }
-                    place += 1;
-                } else if option < WITH_VALUE && has_value && option != Opt::Cgroup as usize {
-                    return Err(fault(Reason::NoValueTaken));
-                }
-                request.take(option, 2 * place + usize::from(has_value));
-            }
-            [b'-', letters @ ..] if !letters.is_empty() => {
-                for letter in letters {
-                    let option = LETTERS.iter().position(|known| known == letter);
-                    request.take(option.ok_or(fault(Reason::NoSuchOption))?, 2 * place);
-                }
-            }
-            _ => break,
-        }
-        place += 1;
-    }
-    request.complete()?;
-    request.command = place;
-    if place >= argv.len() {
-        return Err(Usage::new(place, Reason::NoCommand));
-    }
-    Ok(Action::Run(request))
 }
 
 /// The part of a long option, or of a variable, before `=`.
 #[must_use]
-pub fn option_part(word: &'static CStr) -> &'static [u8] {
-    word.to_bytes()
-        .split(|byte| *byte == b'=')
-        .next()
-        .unwrap_or_default()
+pub fn option_part(word: &[u8]) -> &[u8] {
+    part(word, b'=', 0)
 }
 
 /// Checks NAME against its alphabet; `/` is allowed here and written as `:` later.
@@ -345,17 +374,10 @@ pub fn is_name_byte(byte: u8) -> bool {
 
 /// Octal digits, at most 0777.
 fn parse_umask(text: &[u8]) -> Result<u32, Reason> {
-    if text.is_empty() || !text.iter().all(|digit| matches!(digit, b'0'..=b'7')) {
-        return Err(Reason::BadUmask);
-    }
-    let mut mask = 0;
-    for digit in text {
-        mask = mask * 8 + u32::from(digit - b'0');
-        if mask > 0o777 {
-            return Err(Reason::UmaskRange);
-        }
-    }
-    Ok(mask)
+    parse_number(text, 8, 0o777).map_err(|wrong| match wrong {
+        NotNumber::NoDigit => Reason::BadUmask,
+        NotNumber::TooLarge => Reason::UmaskRange,
+    })
 }
 
 #[cfg(test)]
@@ -363,6 +385,11 @@ mod tests {
     use super::*;
     use std::string::String;
     use std::vec::Vec;
+
+    fn parse(argv: Strings) -> Result<Request, Usage> {
+        let mut request = Request::new(argv);
+        request.read().map(|()| request)
+    }
 
     fn argv(words: &[&str]) -> Strings {
         let words: Vec<&str> = std::iter::once("phasebox")
@@ -373,20 +400,22 @@ mod tests {
 
     fn run(words: &[&str], check: impl FnOnce(&Request)) {
         match parse(argv(words)) {
-            Ok(Action::Run(request)) => check(&request),
+            Ok(request) if request.text().is_none() => check(&request),
             _ => panic!("{words:?}"),
         }
     }
 
-    /// The word at fault and the errno.
-    fn refused(words: &[&str]) -> (String, Errno) {
+    /// The word at fault and the errno's name.
+    fn refused(words: &[&str]) -> (String, String) {
         let words = argv(words);
         match parse(words) {
             Err(usage) => {
                 let word = words
                     .get(usage.place())
                     .map_or("COMMAND".into(), CStr::to_string_lossy);
-                (word.into_owned(), usage.errno())
+                let text = usage.text().text();
+                let (_, errno) = text.rsplit_once(" (").unwrap();
+                (word.into_owned(), errno.trim_end_matches(')').into())
             }
             Ok(_) => panic!("not refused"),
         }
@@ -396,14 +425,16 @@ mod tests {
     fn options_end_at_the_first_word_that_is_not_one() {
         run(&["-n", "make", "-i", "--pid"], |request| {
             assert_eq!(request.isolation, Isolation::NET);
-            assert_eq!(request.command, 2);
+            assert_eq!(request.place, word_number(2));
         });
         run(&["-n", "--", "-i"], |request| {
-            assert_eq!(request.command, 3)
+            assert_eq!(request.place, word_number(3))
         });
-        run(&["-"], |request| assert_eq!(request.command, 1));
-        run(&[""], |request| assert_eq!(request.command, 1));
-        run(&["--", "--", "x"], |request| assert_eq!(request.command, 2));
+        run(&["-"], |request| assert_eq!(request.place, word_number(1)));
+        run(&[""], |request| assert_eq!(request.place, word_number(1)));
+        run(&["--", "--", "x"], |request| {
+            assert_eq!(request.place, word_number(2))
+        });
     }
 
     #[test]
@@ -439,7 +470,7 @@ mod tests {
     fn the_group_name_is_taken_only_after_an_equals_sign() {
         run(&["--cgroup", "x", "y"], |request| {
             assert_eq!(request.group_name(), None);
-            assert_eq!(request.command, 2);
+            assert_eq!(request.place, word_number(2));
         });
         run(&["--cgroup=sys-apps/sed-4.9_p1+x:y", "x"], |request| {
             assert_eq!(request.group_name(), Some(&b"sys-apps/sed-4.9_p1+x:y"[..]));
@@ -493,12 +524,12 @@ mod tests {
     #[test]
     fn bad_names_of_groups_are_refused() {
         let long = std::format!("--cgroup={}", "a".repeat(129));
-        assert_eq!(refused(&[&long, "x"]).1, Errno::ENAMETOOLONG);
+        assert_eq!(refused(&[&long, "x"]).1, "ENAMETOOLONG");
         for name in [
             "", ".", "..", ".a", "a b", "a\nb", "a\u{e9}", "a,b", "a\\b", "~",
         ] {
             let option = std::format!("--cgroup={name}");
-            assert_eq!(refused(&[&option, "x"]), (option, Errno::EINVAL));
+            assert_eq!(refused(&[&option, "x"]), (option, "EINVAL".into()));
         }
     }
 
@@ -531,12 +562,12 @@ mod tests {
         ] {
             assert_eq!(
                 refused(words),
-                (at_fault.into(), Errno::EINVAL),
+                (at_fault.into(), "EINVAL".into()),
                 "{words:?}"
             );
         }
         for umask in ["1000", "7777", "77777777777777"] {
-            assert_eq!(refused(&["--umask", umask, "x"]).1, Errno::ERANGE);
+            assert_eq!(refused(&["--umask", umask, "x"]).1, "ERANGE");
         }
     }
 
@@ -547,12 +578,12 @@ mod tests {
 
     #[test]
     fn help_and_version_are_found_among_options_only() {
-        assert!(matches!(parse(argv(&["-n", "--help"])), Ok(Action::Help)));
-        assert!(matches!(
-            parse(argv(&["--version", "x"])),
-            Ok(Action::Version)
-        ));
-        run(&["x", "--help"], |request| assert_eq!(request.command, 1));
+        let text = |words| parse(argv(words)).unwrap().text();
+        assert!(text(&["-n", "--help"]) == Some(HELP));
+        assert!(text(&["--version", "x"]) == Some(VERSION));
+        run(&["x", "--help"], |request| {
+            assert_eq!(request.place, word_number(1))
+        });
     }
 
     #[test]

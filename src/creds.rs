@@ -7,7 +7,8 @@ use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::ids::{self, Capabilities, Ids};
-use crate::sys::{Errno, Result as SysResult, fs, process};
+use crate::sys::process::{self, Namespaces, Pid};
+use crate::sys::{Errno, Result as SysResult, fs};
 
 /// Shows that this process has no more privileges than COMMAND may have.
 pub struct Dropped(());
@@ -50,11 +51,8 @@ fn become_caller(caller: &Caller) -> SysResult<()> {
     ids::set_user_ids(Ids::all(caller.uid))?;
     give_up_capabilities()?;
     ids::set_no_new_privileges()?;
-    if has_only(caller.uid, caller.gid, Capabilities::NONE)? && ids::no_new_privileges()? {
-        Ok(())
-    } else {
-        Err(Errno::EPERM)
-    }
+    prove_no_new_privileges()?;
+    prove(caller.uid, caller.gid, Capabilities::NONE)
 }
 
 /// With SECBIT_NO_SETUID_FIXUP set, setresuid(2) leaves them as they were. Those of an ordinary
@@ -64,12 +62,36 @@ fn give_up_capabilities() -> SysResult<()> {
     ids::set_capabilities(Capabilities::NONE)
 }
 
-/// Whether the kernel says so, and root's id cannot be had back by one that has it no more.
-fn has_only(uid: u32, gid: u32, capabilities: Capabilities) -> SysResult<bool> {
-    Ok(ids::user_ids()? == Ids::all(uid)
+/// EPERM unless the kernel says so, and root's id cannot be had back by one that has it no more.
+fn prove(uid: u32, gid: u32, capabilities: Capabilities) -> SysResult<()> {
+    let is_proven = ids::user_ids()? == Ids::all(uid)
         && ids::group_ids()? == Ids::all(gid)
         && ids::capabilities()? == capabilities
-        && (uid == 0 || ids::set_user_ids(Ids::all(0)).is_err()))
+        && (uid == 0 || ids::set_user_ids(Ids::all(0)).is_err());
+    if is_proven { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+fn prove_no_new_privileges() -> SysResult<()> {
+    if ids::no_new_privileges() {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// Forks with nothing in force that is lent: CAP_SYS_ADMIN would lift the caller's limit on processes
+/// (RLIMIT_NPROC, setrlimit(2)), and COMMAND be one more than the caller may have.
+pub fn fork_within_limits(caller: &Caller) -> SysResult<Option<Pid>> {
+    if caller.authority != Authority::Lent {
+        return process::fork(Namespaces::NONE);
+    }
+    ids::set_capabilities(Capabilities {
+        effective: 0,
+        ..Capabilities::LENT
+    })?;
+    let forked = process::fork(Namespaces::NONE);
+    ids::set_capabilities(Capabilities::LENT)?;
+    forked
 }
 
 /// For the moment in which a box's group is opened: root's uid, where it is lent. What follows is
@@ -103,7 +125,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
 
     // Groups first, then the group id, then the user id: each needs what the next one takes away.
     let (mut uid, mut gid) = (caller.uid, caller.gid);
-    if let Some(identity) = &plan.identity {
+    if let Some(identity) = plan.identity() {
         ids::set_groups(identity.groups.as_slice()).at(Step::SetGroups)?;
         gid = identity.gid.unwrap_or(gid);
         ids::set_group_ids(gid).at(Step::SetGroup)?;
@@ -117,31 +139,25 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
     }
     if caller.uid != 0 {
         ids::set_no_new_privileges().at(Step::ForbidPrivileges)?;
+        prove_no_new_privileges().at(Step::VerifyDrop)?;
     }
-
-    if (uid != 0 || plan.identity.is_some()) && !is_dropped(plan, uid, gid).at(Step::VerifyDrop)? {
-        return Err(Failure::new(Step::VerifyDrop, Errno::EPERM));
+    if let Some(identity) = plan.identity() {
+        prove_groups(gid, identity.groups.as_slice()).at(Step::VerifyDrop)?;
+    }
+    if uid != 0 {
+        prove(uid, gid, Capabilities::NONE).at(Step::VerifyDrop)?;
     }
     Ok(Dropped(()))
 }
 
-/// Whether the kernel says that all of it has come to pass, and lets nothing be taken back.
-fn is_dropped(plan: &Plan, uid: u32, gid: u32) -> SysResult<bool> {
-    if let Some(identity) = &plan.identity {
-        let (wanted, mut buffer) = (identity.groups.as_slice(), [0; 1024]);
-        let found = ids::groups(&mut buffer)?;
-        // The kernel sorts them.
-        if found.len() != wanted.len() || !wanted.iter().all(|id| found.contains(id)) {
-            return Ok(false);
-        }
-    }
-    // Root keeps what it had.
-    let capabilities = if uid == 0 {
-        ids::capabilities()?
-    } else {
-        Capabilities::NONE
-    };
-    Ok(has_only(uid, gid, capabilities)? && (plan.caller.uid == 0 || ids::no_new_privileges()?))
+/// EPERM unless these are the group ids and the supplementary groups. The kernel sorts the latter.
+fn prove_groups(gid: u32, wanted: &[u32]) -> SysResult<()> {
+    let mut buffer = [0; 1024];
+    let found = ids::groups(&mut buffer)?;
+    let has = |id| found.iter().any(|other| other == id);
+    let is_proven =
+        ids::group_ids()? == Ids::all(gid) && found.len() == wanted.len() && wanted.iter().all(has);
+    if is_proven { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// A process that waits from here on keeps only what its work takes: what was lent goes, and of
@@ -177,11 +193,7 @@ fn become_root() -> SysResult<()> {
     ids::set_capabilities(kept)?;
     ids::set_no_new_privileges()?;
     process::forbid_dump()?;
-    if has_only(0, 0, kept)? {
-        Ok(())
-    } else {
-        Err(Errno::EPERM)
-    }
+    prove(0, 0, kept)
 }
 
 /// A guard whose group the kernel kills at once needs none to kill.

@@ -9,8 +9,8 @@ use crate::plan::Plan;
 use crate::policy::Isolation;
 use crate::step::{Failure, Step};
 use crate::sys::args::Strings;
-use crate::sys::errno::nth_line;
 use crate::sys::fd::{self, Fd};
+use crate::sys::packed::{Packed, packed};
 use crate::sys::path::Text;
 use crate::sys::process::Pid;
 use crate::sys::{Errno, fs};
@@ -22,178 +22,173 @@ pub struct Line(Text<1024>);
 const WORD_MAX: usize = 80;
 
 impl Line {
-    /// The program's name.
-    #[must_use]
-    pub fn new() -> Line {
-        let mut line = Line(Text::new());
-        line.text("phasebox: ");
-        line
+    /// Nothing.
+    const fn new() -> Line {
+        Line(Text::new())
     }
 
     /// Adds text of the program's own.
-    pub fn text(&mut self, text: &str) -> &mut Line {
-        self.bytes(text.as_bytes())
+    #[inline(never)]
+    fn text(&mut self, text: Packed) {
+        self.number(text, 0);
+    }
+
+    /// The same with a number in place of `%`.
+    #[inline(never)]
+    fn number(&mut self, text: Packed, number: u64) {
+        text.unpack(&mut self.0, number);
     }
 
     #[inline(never)]
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Line {
+    fn bytes(&mut self, bytes: &[u8]) {
         // What does not fit is left out; the line is for people.
         let _ = self.0.push(bytes);
-        self
-    }
-
-    /// Adds a number.
-    pub fn number(&mut self, number: u64) -> &mut Line {
-        let _ = self.0.push_number(number);
-        self
     }
 
     /// Adds text from outside: what could drive a terminal is shown as `?` (CVE-2023-28486).
-    pub fn foreign(&mut self, word: &[u8]) -> &mut Line {
+    #[inline(never)]
+    fn foreign(&mut self, word: &[u8]) {
         for byte in word.iter().take(WORD_MAX) {
-            let shown = if byte.is_ascii_graphic() || *byte == b' ' {
-                *byte
-            } else {
-                b'?'
-            };
-            let _ = self.0.push(&[shown]);
+            let is_harmless = byte.is_ascii_graphic() || *byte == b' ';
+            self.bytes(&[if is_harmless { *byte } else { b'?' }]);
         }
         if word.len() > WORD_MAX {
-            self.text("...")
-        } else {
-            self
+            self.text(packed!("..."));
         }
     }
 
     /// The same in quotes.
-    fn quoted(&mut self, word: &[u8]) -> &mut Line {
-        self.text("'").foreign(word).text("'")
+    #[inline(never)]
+    fn quoted(&mut self, word: &[u8]) {
+        self.text(packed!("'"));
+        self.foreign(word);
+        self.text(packed!("'"));
     }
 
-    /// Adds `: REASON (ERRNO NAME)`; without a reason, what the errno means.
-    pub fn because(&mut self, reason: &[u8], errno: Errno) -> &mut Line {
-        let (name, meaning) = errno.describe().unwrap_or((b"", b"unexpected error"));
-        self.text(": ")
-            .bytes(if reason.is_empty() { meaning } else { reason });
-        self.text(" (").bytes(name);
-        if name.is_empty() {
-            self.text("errno ").number(errno.number() as u64);
-        }
-        self.text(")")
+    /// Adds `: MEANING (ERRNO NAME)`.
+    #[inline(never)]
+    fn because(&mut self, errno: Errno) {
+        self.text(packed!(": "));
+        self.number(errno.text(), errno.number() as u64);
     }
 
     /// Adds `; ADVICE` where there is any.
-    pub fn advice(&mut self, advice: &[u8]) -> &mut Line {
-        if advice.is_empty() {
-            self
-        } else {
-            self.text("; ").bytes(advice)
+    fn advice(&mut self, advice: Packed) {
+        if !advice.is_empty() {
+            self.text(packed!("; "));
+            self.text(advice);
         }
     }
 
-    /// Writes it to standard error.
-    pub fn send(&mut self) {
-        self.send_to(Fd::STDERR);
+    /// Begins with `phasebox: unable to WHAT`.
+    #[inline(never)]
+    fn unable_to(&mut self, what: Packed) {
+        self.text(packed!("phasebox: unable to "));
+        self.text(what);
     }
 
-    /// Writes it. Nothing can be done where that fails.
-    fn send_to(&mut self, told: Fd) {
-        let _ = self.0.push(b"\n");
+    /// Begins with what failed and why.
+    #[inline(never)]
+    fn unable_to_step(&mut self, failure: Failure) {
+        self.unable_to(failure.text());
+        self.because(failure.errno());
+    }
+
+    /// Ends it with `text` and writes it to standard error.
+    fn send(&mut self, text: Packed) {
+        self.send_to(text, Fd::STDERR);
+    }
+
+    /// Ends it with `text` and writes it. Nothing can be done where that fails.
+    #[inline(never)]
+    fn send_to(&mut self, text: Packed, told: Fd) {
+        self.text(text);
         let _ = fd::write(told, self.0.as_bytes());
-    }
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
 /// `unable to STEP: MEANING (ERRNO NAME)`, and what to do.
 pub fn failure(failure: Failure) {
-    unable_to(failure).advice(advice(failure)).send();
+    let mut line = Line::new();
+    line.unable_to_step(failure);
+    line.advice(advice(failure));
+    line.send(packed!("\n"));
 }
 
 /// The same of a box that cannot be had, and why the program's file lent nothing to make it with.
 pub fn no_box(failure: Failure, plan: &Plan) {
-    let mut line = unable_to(failure);
+    let mut line = Line::new();
+    line.unable_to_step(failure);
     line.advice(advice(failure));
-    if plan.caller.needs_user_namespace() {
-        let why = lent::why_nothing(&plan.caller, plan.program);
-        if !why.is_empty() {
-            line.text("; its set-id bit or capabilities had no effect: ")
-                .bytes(why);
-        }
+    let why = lent::why_nothing(&plan.caller, plan.program);
+    if !why.is_empty() {
+        line.advice(packed!("its set-id bit or capabilities had no effect: "));
+        line.text(why);
     }
-    line.send();
+    line.send(packed!("\n"));
 }
 
 /// The same, of an isolation that `--best-effort` goes on without.
-pub fn degraded(reason: Failure, kind: Isolation) {
-    const NAMES: &str = "network\nIPC\ncontrol group\nPID\nmount";
-    let index = Isolation::ALL
-        .iter()
-        .position(|other| *other == kind)
-        .unwrap_or_default();
-    let mut line = unable_to(reason);
-    line.text("; going on without ")
-        .bytes(nth_line(NAMES, index))
-        .text(" isolation")
-        .send();
-}
-
-fn unable_to(failure: Failure) -> Line {
+pub fn degraded(failure: Failure, kind: Isolation) {
+    const NAMES: Packed = packed!("network\nIPC\ncontrol group\nPID\nmount");
     let mut line = Line::new();
-    let step = failure.step().map_or(&[][..], Step::text);
-    line.text("unable to ")
-        .bytes(step)
-        .because(b"", failure.errno());
-    line
+    line.unable_to_step(failure);
+    line.text(packed!("; going on without "));
+    line.text(NAMES.line(kind.index()));
+    line.send(packed!(" isolation\n"));
 }
 
 /// What the caller wrote and cannot be done.
 pub fn usage(argv: Strings, usage: Usage) {
-    let word = argv
-        .get(usage.place())
-        .map_or(&b"COMMAND"[..], CStr::to_bytes);
+    let word = argv.get(usage.place()).unwrap_or(c"COMMAND");
     let mut line = Line::new();
-    line.text("unable to use ").quoted(word);
-    line.because(usage.text(), usage.errno());
-    line.text("; see phasebox --help").send();
+    line.unable_to(packed!("use "));
+    line.quoted(word.to_bytes());
+    line.text(packed!(": "));
+    line.text(usage.text());
+    line.send(packed!("; see phasebox --help\n"));
 }
 
 /// COMMAND could not be executed. Of "argument list too long" the sizes are told: the kernel says
 /// neither what is too long nor how long it is.
 pub fn not_executed(argv: Strings, envp: Strings, errno: Errno) {
     let mut line = Line::new();
-    line.text("unable to execute ");
-    line.quoted(argv.get(0).unwrap_or_default().to_bytes());
-    line.because(b"", errno);
+    line.unable_to(packed!("execute "));
+    line.quoted(argv.first().unwrap_or_default().to_bytes());
+    line.because(errno);
     if errno == Errno::E2BIG {
-        let (mut sizes, mut largest) = ([0, 0], c"");
-        for (size, strings) in sizes.iter_mut().zip([argv, envp]) {
-            largest = c"";
-            for string in strings.iter() {
-                *size += string.count_bytes() as u64 + 1;
-                if string.count_bytes() > largest.count_bytes() {
-                    largest = string;
-                }
-            }
-        }
-        let [arguments, environment] = sizes;
-        line.text("; arguments: ").number(arguments);
-        line.text(" bytes, environment: ").number(environment);
-        line.text(" bytes, the largest with ");
-        line.number(largest.count_bytes() as u64 + 1);
-        line.text(" bytes: ").quoted(cli::option_part(largest));
+        let (arguments, _) = measure(argv);
+        let (environment, largest) = measure(envp);
+        line.number(packed!("; arguments: % bytes"), arguments);
+        line.number(packed!(", environment: % bytes"), environment);
+        line.number(packed!(", the largest with % bytes: "), size(largest));
+        line.quoted(cli::option_part(largest.to_bytes()));
     }
-    line.send();
+    line.send(packed!("\n"));
+}
+
+/// The bytes of all strings, and the largest of them.
+#[inline(never)]
+fn measure(strings: Strings) -> (u64, &'static CStr) {
+    let (mut sum, mut largest) = (0, c"");
+    for string in strings.iter() {
+        sum += size(string);
+        if size(string) > size(largest) {
+            largest = string;
+        }
+    }
+    (sum, largest)
+}
+
+/// A string's bytes, its NUL among them.
+fn size(string: &CStr) -> u64 {
+    string.to_bytes_with_nul().len() as u64
 }
 
 /// Processes to be named in a line.
 pub struct Processes {
-    line: Line,
     count: u64,
+    line: Line,
 }
 
 /// How many are named; the others are counted.
@@ -202,29 +197,28 @@ const NAMED: u64 = 8;
 impl Processes {
     /// None.
     #[must_use]
-    pub fn new() -> Processes {
+    pub const fn new() -> Processes {
         Processes {
-            line: Line(Text::new()),
             count: 0,
+            line: Line::new(),
         }
     }
 
     /// Adds one, by pid and, where there is a /proc, by name.
+    #[inline(never)]
     pub fn add(&mut self, pid: Pid) {
         self.count += 1;
         if self.count > NAMED {
             return;
         }
         if self.count > 1 {
-            self.line.text(", ");
+            self.line.text(packed!(", "));
         }
+        let number = u64::from(pid.number());
         let mut name = [0; 64];
-        let name = process_name(pid, &mut name).unwrap_or(b"pid");
         self.line
-            .foreign(name)
-            .text(" (")
-            .number(u64::from(pid.number()))
-            .text(")");
+            .foreign(process_name(number, &mut name).unwrap_or(b"pid"));
+        self.line.number(packed!(" (%)"), number);
     }
 
     /// How many were added.
@@ -237,9 +231,9 @@ impl Processes {
     fn end(&self, line: &mut Line, told: Fd) {
         line.bytes(self.line.0.as_bytes());
         if self.count > NAMED {
-            line.text(" and ").number(self.count - NAMED).text(" more");
+            line.number(packed!(" and % more"), self.count - NAMED);
         }
-        line.send_to(told);
+        line.send_to(packed!("\n"), told);
     }
 }
 
@@ -250,14 +244,13 @@ impl Default for Processes {
 }
 
 /// /proc/PID/comm. proc(5).
-fn process_name(pid: Pid, buffer: &mut [u8]) -> Option<&[u8]> {
-    let mut path = Text::<32>::new();
-    path.push(b"/proc/").ok()?;
-    path.push_number(u64::from(pid.number())).ok()?;
-    path.push(b"/comm").ok()?;
-    let file = fd::openat(Fd::CWD, path.as_cstr(), fd::Mode::Read).ok()?;
+fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
+    let mut path = Line::new();
+    path.number(packed!("/proc/%/comm"), pid);
+    let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
     let length = fd::read(file.fd(), buffer).ok()?;
-    buffer.get(..length)?.strip_suffix(b"\n")
+    // Without the newline.
+    buffer.get(..length.checked_sub(1)?)
 }
 
 /// The line about leftovers that are killed, if there are any.
@@ -265,24 +258,22 @@ pub fn leftovers(killed: &Processes, told: Fd) {
     if killed.count() == 0 {
         return;
     }
+    let mut line = Line::new();
     let text = if killed.count() == 1 {
-        " leftover: "
+        packed!("phasebox: killed % leftover: ")
     } else {
-        " leftovers: "
+        packed!("phasebox: killed % leftovers: ")
     };
-    killed.end(
-        Line::new()
-            .text("killed ")
-            .number(killed.count())
-            .text(text),
-        told,
-    );
+    line.number(text, killed.count());
+    killed.end(&mut line, told);
 }
 
 /// The line about processes that would not die.
 pub fn survivors(left: &Processes, told: Fd) {
-    let mut line = unable_to(Failure::new(Step::EmptyGroup, Errno::EBUSY));
-    left.end(line.text("; still there: "), told);
+    let mut line = Line::new();
+    line.unable_to_step(Failure::new(Step::EmptyGroup, Errno::EBUSY));
+    line.text(packed!("; still there: "));
+    left.end(&mut line, told);
 }
 
 /// Passes on a line that another process of the program wrote.
@@ -297,7 +288,7 @@ macro_rules! advice {
 
         const ADVICE: &[(Step, u8, Advice)] =
             &[$($((Step::$step, Errno::$errno.number() as u8, Advice::$advice)),+),*];
-        const TEXTS: &str = concat!($($text, "\n"),*);
+        const TEXTS: Packed = packed!(concat!($($text, "\n"),*));
     };
 }
 
@@ -329,18 +320,20 @@ advice! {
     CoveredProc "mounts cover parts of /proc: leave out --pid": MountProc EPERM;
 }
 
-fn advice(failure: Failure) -> &'static [u8] {
+fn advice(failure: Failure) -> Packed {
     for (step, errno, advice) in ADVICE {
         if Failure::new(*step, Errno::from_raw((*errno).into())) == failure {
-            return nth_line(TEXTS, *advice as usize);
+            return TEXTS.line(*advice as usize);
         }
     }
-    b""
+    Packed::new(b"")
 }
 
-/// Whether standard output took all of `text`.
+/// Whether standard output took all of a text.
 #[must_use]
-pub fn print(text: &str) -> bool {
+pub fn print(packed: Packed) -> bool {
+    let mut text = Text::<2048>::new();
+    packed.unpack(&mut text, 0);
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match fd::write(Fd::STDOUT, rest) {
@@ -382,25 +375,27 @@ mod tests {
     #[test]
     fn a_failure_reads_as_the_contract_says() {
         let failed = Failure::new(Step::LoopbackUp, Errno::EPERM);
+        let mut line = Line::new();
+        line.unable_to_step(failed);
         assert_eq!(
-            shown(unable_to(failed).advice(advice(failed))),
-            "phasebox: unable to set the loopback up: operation not permitted (EPERM); \
-             CAP_NET_ADMIN is missing",
+            shown(&line),
+            "phasebox: unable to set the loopback up: operation not permitted (EPERM)",
         );
+        assert_eq!(advice(failed).text(), "CAP_NET_ADMIN is missing");
     }
 
     #[test]
     fn an_error_without_a_name_is_shown_by_number() {
         let mut line = Line::new();
-        line.because(b"", Errno::from_raw(524));
-        assert_eq!(shown(&line), "phasebox: : unexpected error (errno 524)");
+        line.because(Errno::from_raw(524));
+        assert_eq!(shown(&line), ": unexpected error (errno 524)");
     }
 
     #[test]
     fn what_comes_from_outside_cannot_drive_a_terminal() {
         let mut line = Line::new();
         line.foreign(b"a\x1b]0;x\x07\n\xff b");
-        assert_eq!(shown(&line), "phasebox: a?]0;x??? b");
+        assert_eq!(shown(&line), "a?]0;x??? b");
         let mut long = Line::new();
         long.foreign(&[b'a'; 500]);
         assert!(shown(&long).len() < 100 && shown(&long).ends_with("a..."));

@@ -6,7 +6,8 @@ use core::ffi::CStr;
 use crate::creds::Dropped;
 use crate::plan::Command;
 use crate::sys::path::Path;
-use crate::sys::{Errno, fs, process};
+use crate::sys::words::{part, parts};
+use crate::sys::{Errno, Result, fs, process};
 
 /// Where commands are looked for when the environment has no PATH, as in execvp(3).
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -15,27 +16,18 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// nothing is looked up with them, so that no answer tells of what only they could see.
 #[must_use]
 pub fn execute(command: Command, _: &Dropped) -> Errno {
-    let name = command.argv.get(0).unwrap_or_default();
+    let name = command.argv.first().unwrap_or_default();
     if name.is_empty() {
         return Errno::ENOENT;
     }
-    #[allow(
-        clippy::manual_contains,
-        reason = "the library's search is larger by a quarter of a kilobyte"
-    )]
-    if name.to_bytes().iter().any(|byte| *byte == b'/') {
+    if part(name.to_bytes(), b'/', 0).len() < name.count_bytes() {
         return execute_file(name, command);
     }
     let path = variable(command, b"PATH=").unwrap_or(DEFAULT_PATH);
     let mut result = Errno::ENOENT;
-    for directory in path.split(|byte| *byte == b':') {
+    for directory in parts(path, b':') {
         let mut file = Path::new();
-        // An empty directory in PATH is the working directory.
-        let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
-        let pushed = [directory, slash, name.to_bytes()]
-            .into_iter()
-            .all(|part| file.push(part).is_ok());
-        if !pushed {
+        if push(&mut file, directory, name).is_err() {
             continue;
         }
         match execute_file(file.as_cstr(), command) {
@@ -46,6 +38,15 @@ pub fn execute(command: Command, _: &Dropped) -> Errno {
         }
     }
     result
+}
+
+/// DIRECTORY/NAME; an empty directory in PATH is the working directory.
+fn push(file: &mut Path, directory: &[u8], name: &CStr) -> Result<()> {
+    if !directory.is_empty() {
+        file.push(directory)?;
+        file.push(b"/")?;
+    }
+    file.push(name.to_bytes())
 }
 
 fn execute_file(file: &CStr, command: Command) -> Errno {

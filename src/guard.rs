@@ -10,7 +10,7 @@ use crate::cgroup::{self, Cgroup, Naming};
 use crate::creds;
 use crate::status::{self, Ending};
 use crate::step::{At, Failure, Step};
-use crate::sys::fd::{self, Fd, OwnedFd};
+use crate::sys::fd::{self, Fd, Mode, OwnedFd};
 use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::{Errno, Result as SysResult, fs, netdev};
 
@@ -27,18 +27,15 @@ pub struct Site<'a> {
     pub seed: u64,
 }
 
-/// The guard could not empty the group.
-const NOT_EMPTY: u8 = 1;
-
 /// The stub's side of the guard.
 pub struct Guard {
     pid: Pid,
     life: OwnedFd,
 }
 
-/// What the guard says first.
-const MADE: u8 = b'm';
-const FAILED: u8 = b'f';
+/// What the guard says first: with the seed of the group's name, or with the failure.
+const MADE: u64 = 0;
+const FAILED: u64 = 1;
 
 impl Guard {
     /// Starts it, to make a group. It works while the caller of this goes on.
@@ -46,7 +43,7 @@ impl Guard {
         Guard::fork(|death| match prepare(caller, site, death) {
             Ok(group) => serve(&group, death),
             Err(failure) => {
-                let _ = say(death, FAILED, failure.to_bytes());
+                let _ = fd::write_pair(death, [FAILED, failure.number() as u64]);
                 status::FAILED
             }
         })
@@ -81,13 +78,10 @@ impl Guard {
     /// # Errors
     /// Why it could not be made; ECHILD where the guard was killed.
     pub fn wait_until_ready(&self) -> Result<u64, Failure> {
-        let mut message = [0; 9];
-        let length = fd::read(self.life.fd(), &mut message).at(Step::StartGuard)?;
-        let [kind, value @ ..] = message;
-        match kind {
-            MADE if length == message.len() => Ok(u64::from_ne_bytes(value)),
-            FAILED if length == message.len() => Err(Failure::from_bytes(value)),
-            _ => Err(Failure::new(Step::StartGuard, Errno::ECHILD)),
+        match fd::read_pair(self.life.fd()) {
+            Ok([MADE, seed]) => Ok(seed),
+            Ok([_, failure]) => Err(Failure::from_number(failure as usize)),
+            Err(_) => Err(Failure::new(Step::StartGuard, Errno::ECHILD)),
         }
     }
 
@@ -105,16 +99,11 @@ impl Guard {
 
     /// Has it end the box. What it has to say comes by [`Guard::fd`]; then it ends.
     pub fn release(&self, naming: Naming) {
-        let [a, b, c, d] = match naming {
-            Naming::Quiet => return self.close(),
-            Naming::AllBut(except) => except.map_or(0, Pid::number).to_ne_bytes(),
-        };
-        // Where it is dead, that is seen by its end.
-        let _ = fd::write(self.life.fd(), &[a, b, c, d]);
-        self.close();
-    }
-
-    fn close(&self) {
+        if let Naming::AllBut(except) = naming {
+            // Where it is dead, that is seen by its end.
+            let except = except.map_or(0, Pid::number);
+            let _ = fd::write_pair(self.life.fd(), [0, except.into()]);
+        }
         let _ = netdev::end_sending(self.life.fd());
     }
 }
@@ -124,7 +113,9 @@ impl Guard {
 pub fn verdict(change: Change) -> Option<SysResult<()>> {
     match change {
         Change::Ended(Ending::Exited(0)) => Some(Ok(())),
-        Change::Ended(Ending::Exited(NOT_EMPTY)) => Some(Err(Errno::EBUSY)),
+        Change::Ended(Ending::Exited(errno)) if errno != status::FAILED => {
+            Some(Err(Errno::from_raw(errno.into())))
+        }
         _ => None,
     }
 }
@@ -136,35 +127,51 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;
+    if caller.authority == Authority::Lent {
+        // Where that cannot be, memory has to run out and the caller be quick.
+        let _ = leave_oom_score();
+    }
     // The caller's umask may have no place for the owner's bits, or one for others.
     fs::set_umask(0o077);
     if site.leave && caller.authority == Authority::Lent {
         cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
     }
     let (group, seed) = Cgroup::create(site.parent, site.label, site.seed).at(Step::MakeGroup)?;
+    let mut ready = Ok(());
     if group.is_killed_at_once() {
-        creds::give_up_killing(caller)?;
+        ready = creds::give_up_killing(caller);
     }
-    say(death, MADE, seed.to_ne_bytes()).at(Step::StartGuard)?;
+    let told = ready.and_then(|()| fd::write_pair(death, [MADE, seed]).at(Step::StartGuard));
+    if let Err(failure) = told {
+        // The stub was killed meanwhile, perhaps.
+        let _ = group.destroy(cgroup::TIME_TO_DIE);
+        return Err(failure);
+    }
     group.remove_stale();
     Ok(group)
 }
 
-fn say(death: Fd, kind: u8, [a, b, c, d, e, f, g, h]: [u8; 8]) -> SysResult<()> {
-    fd::write(death, &[kind, a, b, c, d, e, f, g, h]).map(drop)
+/// A score that the caller gave itself would have the kernel kill the guard before all others when
+/// memory runs out. 0 is what the caller could set again without any privilege, and is refused where
+/// somebody else has set more. proc_pid_oom_score_adj(5).
+fn leave_oom_score() -> SysResult<()> {
+    let file = fd::openat(Fd::CWD, c"/proc/self/oom_score_adj", Mode::ReadWrite)?;
+    let mut score = [0];
+    if fd::read(file.fd(), &mut score)? == 1 && score != *b"-" {
+        fd::write(file.fd(), b"0")?;
+    }
+    Ok(())
 }
 
 /// Waits for the stub's word, or its end, and ends the box.
 fn serve(group: &Cgroup, death: Fd) -> u8 {
-    let mut message = [0; 4];
-    let naming = match fd::read(death, &mut message) {
-        Ok(4) => Naming::AllBut(Pid::new(u32::from_ne_bytes(message))),
-        _ => Naming::Quiet,
+    let naming = match fd::read_pair(death) {
+        Ok([_, except]) => Naming::AllBut(Pid::new(except as u32)),
+        Err(_) => Naming::Quiet,
     };
     match group.end(naming, death) {
         Ok(()) => 0,
-        Err(Errno::EBUSY) => NOT_EMPTY,
-        // The stub tries itself, and says why.
-        Err(_) => status::FAILED,
+        // Every number is below that of FAILED, but for some that no file system gives.
+        Err(errno) => u8::try_from(errno.number()).unwrap_or(status::FAILED),
     }
 }

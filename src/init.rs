@@ -15,7 +15,7 @@ use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Errno, Result as SysResult, fs};
 
-/// What the init tells the stub of the command, in two bytes.
+/// What the init tells the stub of the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Report {
     /// It has ended.
@@ -25,29 +25,33 @@ pub enum Report {
 }
 
 impl Report {
-    fn encode(self) -> [u8; 2] {
-        match self {
-            Report::Ended(Ending::Exited(status)) => [b'e', status],
-            Report::Ended(Ending::Killed(signal)) => [b'k', signal.byte()],
-            Report::Stopped(signal) => [b's', signal.byte()],
-        }
+    fn send(self, link: Fd) -> SysResult<()> {
+        let pair = match self {
+            Report::Ended(Ending::Exited(status)) => [EXITED, status],
+            Report::Ended(Ending::Killed(signal)) => [KILLED, signal.byte()],
+            Report::Stopped(signal) => [STOPPED, signal.byte()],
+        };
+        fd::write_pair(link, pair.map(u64::from))
     }
 
-    /// Reads one from the link; none at its end.
-    pub fn receive(link: Fd) -> SysResult<Option<Report>> {
-        let mut bytes = [0; 2];
-        if fd::read(link, &mut bytes)? != bytes.len() {
-            return Ok(None);
+    /// Waits for one. EPIPE where the init has died.
+    pub fn receive(link: Fd) -> SysResult<Report> {
+        let [kind, value] = fd::read_pair(link)?.map(|number| number as u8);
+        if kind == EXITED {
+            return Ok(Report::Ended(Ending::Exited(value)));
         }
-        let [kind, value] = bytes;
-        let signal = Signal::new(u32::from(value)).ok_or(Errno::EINVAL);
-        Ok(Some(match kind {
-            b'e' => Report::Ended(Ending::Exited(value)),
-            b'k' => Report::Ended(Ending::Killed(signal?)),
-            _ => Report::Stopped(signal?),
-        }))
+        let signal = Signal::new(value.into()).ok_or(Errno::EINVAL)?;
+        Ok(if kind == KILLED {
+            Report::Ended(Ending::Killed(signal))
+        } else {
+            Report::Stopped(signal)
+        })
     }
 }
+
+const EXITED: u8 = 0;
+const KILLED: u8 = 1;
+const STOPPED: u8 = 2;
 
 /// Tells the init to send `signal` to the command.
 pub fn request(link: Fd, signal: Signal) -> SysResult<()> {
@@ -74,6 +78,11 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     // The stub's death closes the link. Where this process is stopped it cannot see that, so this,
     // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
+    // It may have been dead by then.
+    let link_end = (link, Event::Closed);
+    if poll::wait([link_end, link_end], Some(0)).at(Step::StartInit)? != [false, false] {
+        return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
+    }
     let signals = SignalFd::new().at(Step::StartInit)?;
     // Before there is a command to see it; that one's own name comes with execve(2).
     process::set_name(c"phasebox-init");
@@ -154,7 +163,7 @@ fn poll_child() -> SysResult<Option<(Pid, Change)>> {
 
 fn tell(link: Fd, report: Report) {
     // Where the stub is dead, the end of the link says so in a moment.
-    let _ = fd::write(link, &report.encode());
+    let _ = report.send(link);
 }
 
 /// Reports, then stays until the stub has seen what it needs to.
@@ -187,9 +196,9 @@ mod tests {
             Report::Stopped(signal),
         ] {
             tell(here.fd(), report);
-            assert_eq!(Report::receive(there.fd()), Ok(Some(report)));
+            assert_eq!(Report::receive(there.fd()), Ok(report));
         }
         drop(here);
-        assert_eq!(Report::receive(there.fd()), Ok(None));
+        assert_eq!(Report::receive(there.fd()), Err(Errno::EPIPE));
     }
 }

@@ -7,21 +7,27 @@ use core::ffi::CStr;
 
 use crate::caller::Caller;
 use crate::sys::fd::{self, Fd, Mode};
+use crate::sys::packed::{Packed, packed};
 use crate::sys::{fs, ids};
 
 /// The reason, where the program is installed to lend something; otherwise nothing.
 #[must_use]
-pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> &'static [u8] {
-    let Some(program) = program else { return b"" };
+pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> Packed {
+    let Some(program) = program else {
+        return packed!("");
+    };
     if caller.uid == 0 || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
-        return b"";
+        return packed!("");
     }
-    if ids::no_new_privileges() == Ok(true) {
-        b"no_new_privs is set"
+    if caller.is_half_lent {
+        // What came with it is given back, and no_new_privs is this program's own.
+        caller.missing_capability()
+    } else if ids::no_new_privileges() {
+        packed!("no_new_privs is set")
     } else if fs::is_nosuid(program) {
-        b"its file system is mounted nosuid"
+        packed!("its file system is mounted nosuid")
     } else if is_traced() {
-        b"it is traced"
+        packed!("it is traced")
     } else {
         caller.missing_capability()
     }

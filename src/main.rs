@@ -8,11 +8,12 @@ mod rt;
 
 use phasebox::caller::Caller;
 use phasebox::child::{self, Place};
-use phasebox::cli::{self, Action, HELP, VERSION};
-use phasebox::plan;
+use phasebox::cli::Request;
+use phasebox::plan::Plan;
 use phasebox::policy::Isolation;
 use phasebox::step::{At, Failure, Step};
 use phasebox::sys::args::Start;
+use phasebox::sys::packed::Packed;
 use phasebox::sys::{fd, process};
 use phasebox::{creds, diag, status, stub};
 
@@ -27,24 +28,21 @@ fn main(start: Start) -> ! {
         }
     };
 
-    let plan = match &cli::parse(start.argv) {
-        Ok(Action::Run(request)) => plan::make(request, caller, &start),
-        Ok(Action::Help) => print(HELP),
-        Ok(Action::Version) => print(VERSION),
-        Err(usage) => Err(*usage),
-    };
-    let plan = match &plan {
-        Ok(plan) => plan,
-        Err(usage) => {
-            creds::renounce();
-            diag::usage(start.argv, *usage);
-            process::exit(status::FAILED)
-        }
-    };
+    let mut plan = Plan::new(caller, &start);
+    let mut request = Request::new(start.argv);
+    let planned = request.read().and_then(|()| match request.text() {
+        Some(text) => print(text),
+        None => plan.fill(&request),
+    });
+    if let Err(usage) = planned {
+        creds::renounce();
+        diag::usage(start.argv, usage);
+        process::exit(status::FAILED)
+    }
 
     // Whom root hands over to has a session of its own, which a process that leads one cannot make.
     if plan.isolation.has(Isolation::CGROUP | Isolation::PID) || plan.hands_over() {
-        stub::run(plan)
+        stub::run(&plan)
     }
     // Nothing to wait for: the command takes this process's place.
     let place = Place {
@@ -52,7 +50,7 @@ fn main(start: Start) -> ! {
         stub: None,
         init: None,
     };
-    child::run(plan, &place)
+    child::run(&plan, &place)
 }
 
 /// What libc would have done for a set-id program, and who calls: before anything is read that the
@@ -64,7 +62,7 @@ fn begin() -> Result<Caller, Failure> {
     Ok(caller)
 }
 
-fn print(text: &str) -> ! {
+fn print(text: Packed) -> ! {
     creds::renounce();
     process::exit(if diag::print(text) { 0 } else { status::FAILED })
 }

@@ -3,56 +3,83 @@
 
 use crate::ns::NewNet;
 use crate::step::{At, Failure, Step};
-use crate::sys::fd;
-use crate::sys::netdev::Control;
-use crate::sys::path::Text;
-use crate::sys::{Errno, process};
+use crate::sys::netdev::{Change, Control};
+use crate::sys::{Errno, path, poll, process};
 
 /// The loopback interface has this index in every network namespace: it is the first.
 const LOOPBACK_INDEX: i32 = 1;
 
+/// The loopback interface, and an alias of it for one more address.
+const LOOPBACK: [u8; 8] = *b"lo\0\0\0\0\0\0";
+const ALIAS: [u8; 8] = *b"lo:1\0\0\0\0";
+
+/// The first steps, in order.
+const CHANGES: [(Step, Change); 3] = [
+    // The kernel adds 127.0.0.1/8 and ::1/128 by itself.
+    (Step::LoopbackUp, Change::up(LOOPBACK)),
+    // An address that is not loopback's: without one, getaddrinfo(3) with AI_ADDRCONFIG finds no
+    // localhost (bug 690758). One host only: with a wider prefix every address in it would answer.
+    (Step::LoopbackAddress, Change::address(ALIAS, [10, 0, 0, 1])),
+    (Step::LoopbackAddress, Change::netmask(ALIAS, [255; 4])),
+];
+
 /// Sets the loopback interface up, with everything that a test suite expects of a network.
 ///
 /// The witness shows that this is a new network, not the host's.
+#[inline(never)]
 pub fn configure(_: &NewNet, gid: u32) -> Result<(), Failure> {
     let ipv4 = Control::ipv4().at(Step::LoopbackUp)?;
-    // The kernel adds 127.0.0.1/8 and ::1/128 by itself.
-    ipv4.set_up(c"lo").at(Step::LoopbackUp)?;
-
-    // An address that is not loopback's: without one, getaddrinfo(3) with AI_ADDRCONFIG finds no
-    // localhost (bug 690758). One host only: with a wider prefix every address in it would answer.
-    ipv4.set_address(c"lo:1", [10, 0, 0, 1])
-        .at(Step::LoopbackAddress)?;
-    ipv4.set_netmask(c"lo:1", [255, 255, 255, 255])
-        .at(Step::LoopbackAddress)?;
-    add_ipv6_address().at(Step::LoopbackAddress)?;
+    for (step, change) in &CHANGES {
+        ipv4.make(change).at(*step)?;
+    }
+    let ipv6 = add_ipv6_address().at(Step::LoopbackAddress)?;
 
     // No default route: what is not here must fail at once, not time out.
     ipv4.add_route(c"lo", [224, 0, 0, 0], [240, 0, 0, 0])
         .at(Step::LoopbackRoute)?;
-    ipv4.add_route(c"lo", [255, 255, 255, 255], [255, 255, 255, 255])
+    ipv4.add_route(c"lo", [255; 4], [255; 4])
         .at(Step::LoopbackRoute)?;
 
     allow_ping(gid).at(Step::Ping)?;
 
     // A host name that is not in /etc/hosts broke test suites.
-    process::set_host_name(b"localhost").at(Step::HostName)
+    process::set_host_name(b"localhost").at(Step::HostName)?;
+
+    // Last, since it gives the kernel time.
+    ipv6.map_or(Ok(()), |ipv6| await_ipv6_address(&ipv6))
+        .at(Step::LoopbackAddress)
 }
 
-/// fd::1/128, for AI_ADDRCONFIG as above.
-fn add_ipv6_address() -> Result<(), Errno> {
-    let address = [0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+/// For AI_ADDRCONFIG as above.
+const IPV6_ADDRESS: [u8; 16] = [0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// fd::1/128. The socket that added it; none where there is no IPv6.
+fn add_ipv6_address() -> Result<Option<Control>, Errno> {
     let socket = match Control::ipv6() {
         Ok(socket) => socket,
         // Built without IPv6, or booted with ipv6.disable=1.
-        Err(Errno::EAFNOSUPPORT) => return Ok(()),
+        Err(Errno::EAFNOSUPPORT) => return Ok(None),
         Err(errno) => return Err(errno),
     };
-    match socket.add_ipv6_address(LOOPBACK_INDEX, address, 128) {
+    match socket.add_ipv6_address(LOOPBACK_INDEX, IPV6_ADDRESS, 128) {
         // net.ipv6.conf.*.disable_ipv6, or ipv6.disable_ipv6=1: loopback itself came up, so it is
         // not for want of a capability.
-        Err(Errno::EACCES | Errno::EADDRNOTAVAIL | Errno::ENODEV) => Ok(()),
-        result => result,
+        Err(Errno::EACCES | Errno::EADDRNOTAVAIL | Errno::ENODEV) => Ok(None),
+        result => result.map(|()| Some(socket)),
+    }
+}
+
+/// Waits until the address can be used, at most a second: a worker of the kernel's looks for
+/// duplicates first, of which loopback has none, and until then it is only tentative (Linux
+/// net/ipv6/addrconf.c, addrconf_dad_begin).
+fn await_ipv6_address(socket: &Control) -> Result<(), Errno> {
+    let mut tries = 0;
+    loop {
+        match socket.bind_ipv6(IPV6_ADDRESS) {
+            Err(Errno::EADDRNOTAVAIL) if tries < 1000 => poll::sleep(1)?,
+            result => return result,
+        }
+        tries += 1;
     }
 }
 
@@ -70,9 +97,5 @@ fn allow_ping(gid: u32) -> Result<(), Errno> {
 }
 
 fn set_ping_range(first: u32, last: u32) -> Result<(), Errno> {
-    let mut range = Text::<32>::new();
-    range.push_number(u64::from(first))?;
-    range.push(b" ")?;
-    range.push_number(u64::from(last))?;
-    fd::write_file(c"/proc/sys/net/ipv4/ping_group_range", range.as_bytes())
+    path::write_numbers(c"/proc/sys/net/ipv4/ping_group_range", &[first, last])
 }

@@ -3,18 +3,18 @@
 
 use core::ffi::CStr;
 
-use crate::accounts::{self, Key};
+use crate::accounts::{self, Field, Key};
 use crate::caller::Caller;
 use crate::cli::{self, Opt, Reason, Request, Usage};
 use crate::policy::Isolation;
-use crate::sys::Errno;
 use crate::sys::args::{Start, Strings};
 use crate::sys::path::Name;
+use crate::sys::words::{NotNumber, parts};
 
 /// Supplementary groups, at most as many as fit.
 pub struct Groups {
-    ids: [u32; 1024],
     count: usize,
+    ids: [u32; 1024],
 }
 
 impl Groups {
@@ -22,8 +22,8 @@ impl Groups {
     #[must_use]
     pub const fn new() -> Groups {
         Groups {
-            ids: [0; 1024],
             count: 0,
+            ids: [0; 1024],
         }
     }
 
@@ -67,124 +67,164 @@ pub struct Command {
 }
 
 /// All that is decided.
+///
+/// In this order, the large fields last: a field within the first 128 bytes takes an instruction
+/// that is three bytes shorter.
+#[repr(C)]
 pub struct Plan {
     /// The kinds of isolation.
     pub isolation: Isolation,
+    /// Go on without what cannot be had.
+    pub best_effort: bool,
+    /// Do not name leftovers.
+    pub quiet: bool,
+    /// COMMAND runs as `identity` says.
+    has_identity: bool,
     /// Who asks for it.
     pub caller: Caller,
-    /// Whom COMMAND runs as, where that is not the caller.
-    pub identity: Option<Identity>,
     /// COMMAND's umask, where it is not the caller's.
     pub umask: Option<u32>,
-    /// The first part of the control group's name.
-    pub group_name: Name,
+    /// What to execute.
+    pub command: Command,
     /// Where the control group is made, where the caller says so.
     pub group_parent: Option<&'static CStr>,
     /// The program's own file.
     pub program: Option<&'static CStr>,
     /// Random bytes for the group's name.
     pub random: [u8; 16],
-    /// Go on without what cannot be had.
-    pub best_effort: bool,
-    /// Do not name leftovers.
-    pub quiet: bool,
-    /// What to execute.
-    pub command: Command,
-}
-
-/// Makes the plan.
-///
-/// # Errors
-/// [`Usage`] for an option that this caller may not use and for an unknown user or group.
-pub fn make(request: &Request, caller: Caller, start: &Start) -> Result<Plan, Usage> {
-    if caller.uid != 0 {
-        request.refuse_root_only()?;
-    }
-    let argv = start.argv.from(request.command);
-    let base_name = argv.get(0).unwrap_or_default().to_bytes();
-    let base_name = base_name
-        .rsplit(|byte| *byte == b'/')
-        .next()
-        .unwrap_or_default();
-    Ok(Plan {
-        isolation: request.isolation,
-        caller,
-        identity: identity(request)?,
-        umask: request.umask,
-        group_name: group_name(request.group_name().unwrap_or(base_name)),
-        group_parent: request.path(Opt::CgroupParent),
-        program: start.program,
-        random: start.random,
-        best_effort: request.has(Opt::BestEffort),
-        quiet: request.has(Opt::Quiet),
-        command: Command {
-            argv,
-            envp: start.envp,
-        },
-    })
+    /// The first part of the control group's name.
+    pub group_name: Name,
+    identity: Identity,
 }
 
 impl Plan {
+    /// What is known without a request: nothing to do.
+    #[must_use]
+    pub fn new(caller: Caller, start: &Start) -> Plan {
+        Plan {
+            isolation: Isolation::default(),
+            best_effort: false,
+            quiet: false,
+            has_identity: false,
+            caller,
+            umask: None,
+            command: Command {
+                argv: start.argv,
+                envp: start.envp,
+            },
+            group_parent: None,
+            program: start.program,
+            random: start.random,
+            group_name: Name::new(),
+            identity: Identity {
+                uid: None,
+                gid: None,
+                groups: Groups::new(),
+            },
+        }
+    }
+
+    /// Whom COMMAND runs as, where that is not the caller.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.has_identity.then_some(&self.identity)
+    }
+
     /// Whether root hands over to another user, who must not reach back.
     #[must_use]
     pub fn hands_over(&self) -> bool {
-        let user = self.identity.as_ref().and_then(|identity| identity.uid);
+        let user = self.identity().and_then(|identity| identity.uid);
         self.caller.uid == 0 && user.is_some_and(|uid| uid != 0)
     }
+
+    /// Plans what is asked for.
+    ///
+    /// # Errors
+    /// [`Usage`] for an option that this caller may not use and for an unknown user or group.
+    #[inline(never)]
+    pub fn fill(&mut self, request: &Request) -> Result<(), Usage> {
+        if self.caller.uid != 0 {
+            request.refuse_root_only()?;
+        }
+        self.isolation = request.isolation;
+        self.best_effort = request.has(Opt::BestEffort);
+        self.quiet = request.has(Opt::Quiet);
+        self.umask = request.umask;
+        self.command.argv = request.command;
+        self.group_parent = request.path(Opt::CgroupParent);
+        let name = request.group_name();
+        push_group_name(
+            &mut self.group_name,
+            name.unwrap_or(self.command.base_name()),
+        );
+        self.fill_identity(request)
+    }
+
+    /// `--user`, `--group`, `--groups` to ids. With a user alone its primary group is taken.
+    fn fill_identity(&mut self, request: &Request) -> Result<(), Usage> {
+        let user = request.value(Opt::User);
+        let group = request.value(Opt::Group);
+        let groups = request.value(Opt::Groups);
+        if user.is_none() && group.is_none() && groups.is_none() {
+            return Ok(());
+        }
+        self.has_identity = true;
+        let identity = &mut self.identity;
+        if let Some(word) = user {
+            let uid = find(request, Opt::User, word)?;
+            identity.uid = Some(uid);
+            if group.is_none() {
+                let none = request.fault(Opt::User, Reason::NoPrimaryGroup);
+                // By the name, where there is one: several may share an id.
+                let key = accounts::parse_id(word).map_or(Key::Name(word), Key::Id);
+                let gid = accounts::look_up(PASSWD, key, Field::PrimaryGroup);
+                identity.gid = Some(gid.ok_or(none)?);
+            }
+        }
+        if let Some(word) = group {
+            identity.gid = Some(find(request, Opt::Group, word)?);
+        }
+        if let Some(list) = groups {
+            for word in parts(list, b',') {
+                let pushed = identity.groups.push(find(request, Opt::Groups, word)?);
+                pushed.map_err(|reason| request.fault(Opt::Groups, reason))?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// `--user`, `--group`, `--groups` to ids. With a user alone its primary group is taken.
-fn identity(request: &Request) -> Result<Option<Identity>, Usage> {
-    let (has_user, has_group) = (request.has(Opt::User), request.has(Opt::Group));
-    let groups = request.value(Opt::Groups);
-    if !has_user && !has_group && groups.is_none() {
-        return Ok(None);
+impl Command {
+    /// COMMAND without its directory.
+    fn base_name(self) -> &'static [u8] {
+        let name = self.argv.first().unwrap_or_default();
+        parts(name.to_bytes(), b'/').last().unwrap_or_default()
     }
-    let mut identity = Identity {
-        uid: None,
-        gid: None,
-        groups: Groups::new(),
+}
+
+const PASSWD: &CStr = c"/etc/passwd";
+const GROUP: &CStr = c"/etc/group";
+
+/// An option's number, or name of a user or group. A number need not be there.
+fn find(request: &Request, option: Opt, word: &[u8]) -> Result<u32, Usage> {
+    let (file, unknown) = match option {
+        Opt::User => (PASSWD, Reason::NoSuchUser),
+        _ => (GROUP, Reason::NoSuchGroup),
     };
-    if let Some(word) = request.value(Opt::User) {
-        let fault = |reason| request.fault(Opt::User, reason);
-        let uid = find(word, c"/etc/passwd", Reason::NoSuchUser).map_err(fault)?;
-        identity.uid = Some(uid);
-        if !has_group {
-            let entry = accounts::look_up(c"/etc/passwd", Key::Id(uid)).ok();
-            let primary_group = entry.and_then(|entry| entry.primary_group);
-            identity.gid = Some(primary_group.ok_or(fault(Reason::NoPrimaryGroup))?);
-        }
-    }
-    if let Some(word) = request.value(Opt::Group) {
-        let gid = find(word, c"/etc/group", Reason::NoSuchGroup);
-        identity.gid = Some(gid.map_err(|reason| request.fault(Opt::Group, reason))?);
-    }
-    if let Some(list) = groups {
-        for word in list.split(|byte| *byte == b',') {
-            let id = find(word, c"/etc/group", Reason::NoSuchGroup);
-            let pushed = id.and_then(|id| identity.groups.push(id));
-            pushed.map_err(|reason| request.fault(Opt::Groups, reason))?;
-        }
-    }
-    Ok(Some(identity))
-}
-
-/// A number, or a name in `file`. A number need not be there.
-fn find(word: &[u8], file: &CStr, unknown: Reason) -> Result<u32, Reason> {
-    match accounts::parse_id(word) {
-        Err(Errno::ERANGE) => Err(Reason::IdRange),
-        Err(_) => match accounts::look_up(file, Key::Name(word)) {
-            Ok(entry) => Ok(entry.id),
-            Err(_) => Err(unknown),
+    let reason = match accounts::parse_id(word) {
+        Ok(id) => return Ok(id),
+        Err(NotNumber::TooLarge) => Reason::IdRange,
+        Err(NotNumber::NoDigit) => match accounts::look_up(file, Key::Name(word), Field::Id) {
+            Some(id) => return Ok(id),
+            None => unknown,
         },
-        Ok(id) => Ok(id),
-    }
+    };
+    Err(request.fault(option, reason))
 }
 
 /// What can be used of a name in that of a directory.
-fn group_name(name: &[u8]) -> Name {
+pub fn push_group_name(usable: &mut Name, name: &[u8]) {
     const LONGEST: usize = 128;
-    let mut usable = Name::new();
     for byte in name.iter().take(LONGEST) {
         let byte = match *byte {
             b'/' => b':',
@@ -194,12 +234,17 @@ fn group_name(name: &[u8]) -> Name {
         // 128 bytes fit into a file's name.
         let _ = usable.push(&[byte]);
     }
-    usable
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn group_name(name: &[u8]) -> Name {
+        let mut usable = Name::new();
+        push_group_name(&mut usable, name);
+        usable
+    }
 
     #[test]
     fn a_group_is_named_by_its_alphabet() {

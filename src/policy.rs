@@ -6,6 +6,8 @@
 
 use core::ops::BitOr;
 
+use crate::sys::words::{parts, position};
+
 /// Kinds of isolation, as a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Isolation(u8);
@@ -30,6 +32,18 @@ impl Isolation {
         Isolation::PID,
         Isolation::MOUNT,
     ];
+
+    /// One of [`Isolation::ALL`]; nothing where there are fewer.
+    #[must_use]
+    pub fn nth(index: usize) -> Isolation {
+        Isolation::ALL.get(index).copied().unwrap_or_default()
+    }
+
+    /// The place in [`Isolation::ALL`] of what is one kind only.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
 
     /// Whether it has any of `kinds`.
     #[must_use]
@@ -102,9 +116,8 @@ impl Phase {
     /// By the function's name (`src_compile`) or Portage's short form (`compile`).
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Phase> {
-        let short = |word: &&[u8]| word.get(4..) == Some(name) && word.get(3) == Some(&b'_');
-        let is_name = |word: &[u8]| word == name || short(&word);
-        words(PHASES.as_bytes()).position(is_name).map(Phase)
+        let is_name = |word: &[u8]| matches!(word.strip_suffix(name), Some([] | [.., b'_']));
+        parts(PHASES.as_bytes(), b' ').position(is_name).map(Phase)
     }
 }
 
@@ -145,30 +158,28 @@ fn keeps_network(context: &Context<'_>) -> bool {
 
 /// The features that are on: `-word` removes an earlier `word`, `-*` every earlier word.
 fn features(list: &[u8]) -> Isolation {
-    let kind = |word| {
-        let known = position(FEATURES, word).and_then(|index| Isolation::ALL.get(index));
-        known.map_or(0, |kind| kind.0)
-    };
-    Isolation(words(list).fold(0, |on, word| match word {
-        b"-*" => 0,
-        [b'-', removed @ ..] => on & !kind(removed),
-        added => on | kind(added),
-    }))
-}
-
-/// Which of `list`'s words `wanted` is.
-#[must_use]
-pub fn position(list: &str, wanted: &[u8]) -> Option<usize> {
-    words(list.as_bytes()).position(|word| word == wanted)
+    let mut on = Isolation::default();
+    for word in parts(list, b' ') {
+        let (name, is_removed) = match word {
+            [b'-', name @ ..] => (name, true),
+            name => (name, false),
+        };
+        let kind = match position(FEATURES.as_bytes(), name) {
+            Some(index) => Isolation::nth(index),
+            None if word == b"-*" => on,
+            None => Isolation::default(),
+        };
+        on = if is_removed {
+            on.without(kind)
+        } else {
+            on | kind
+        };
+    }
+    on
 }
 
 fn contains(list: Option<&[u8]>, wanted: &str) -> bool {
-    list.is_some_and(|list| words(list).any(|word| word == wanted.as_bytes()))
-}
-
-fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
+    position(list.unwrap_or_default(), wanted.as_bytes()).is_some()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The steps that can fail, in the order in which they are made: the names that messages use.
 #![forbid(unsafe_code)]
 
-use crate::sys::errno::nth_line;
+use core::num::NonZeroUsize;
+
+use crate::sys::packed::{Packed, packed};
 use crate::sys::{Errno, Result as SysResult};
 
 macro_rules! steps {
@@ -10,9 +12,8 @@ macro_rules! steps {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Step { $(#[doc = $text] $step,)* }
 
-        /// All of them, in order, and in the same order what comes after "unable to".
-        const STEPS: &[Step] = &[$(Step::$step),*];
-        const TEXTS: &str = concat!($($text, "\n"),*);
+        /// In the same order what comes after "unable to".
+        const TEXTS: Packed = packed!(concat!($($text, "\n"),*));
     };
 }
 
@@ -61,17 +62,10 @@ steps! {
     Wait "wait for the command",
 }
 
-impl Step {
-    /// What comes after "unable to".
-    #[must_use]
-    pub fn text(self) -> &'static [u8] {
-        nth_line(TEXTS, self as usize)
-    }
-}
-
-/// A step that failed, and the kernel's answer: packed, to be returned in a register.
+/// A step that failed, and the kernel's answer: packed, to be returned in a register. Never 0, so
+/// that a result of nothing or a failure needs no second one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Failure(usize);
+pub struct Failure(NonZeroUsize);
 
 /// Above the highest errno.
 const STEP_SHIFT: u32 = 16;
@@ -80,31 +74,34 @@ impl Failure {
     /// `step` failed with `errno`.
     #[must_use]
     pub const fn new(step: Step, errno: Errno) -> Failure {
-        Failure((step as usize) << STEP_SHIFT | errno.number())
+        Failure::from_number((step as usize + 1) << STEP_SHIFT | errno.number())
     }
 
-    /// What was tried.
+    /// What was tried: what comes after "unable to".
     #[must_use]
-    pub fn step(self) -> Option<Step> {
-        STEPS.get(self.0 >> STEP_SHIFT).copied()
+    pub fn text(self) -> Packed {
+        TEXTS.line((self.number() >> STEP_SHIFT) - 1)
     }
 
     /// To send it to another process of the program.
     #[must_use]
-    pub const fn to_bytes(self) -> [u8; 8] {
-        (self.0 as u64).to_ne_bytes()
+    pub const fn number(self) -> usize {
+        self.0.get()
     }
 
-    /// Back from [`Failure::to_bytes`].
+    /// Back from [`Failure::number`].
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; 8]) -> Failure {
-        Failure(u64::from_ne_bytes(bytes) as usize)
+    pub const fn from_number(number: usize) -> Failure {
+        match NonZeroUsize::new(number) {
+            Some(number) => Failure(number),
+            None => Failure(NonZeroUsize::MAX),
+        }
     }
 
     /// The kernel's answer.
     #[must_use]
     pub const fn errno(self) -> Errno {
-        Errno::from_raw(self.0 & ((1 << STEP_SHIFT) - 1))
+        Errno::from_raw(self.number() & ((1 << STEP_SHIFT) - 1))
     }
 }
 
@@ -126,13 +123,19 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_step_and_errno() {
-        for step in STEPS {
+        let texts = TEXTS.text();
+        let mut lines = texts.lines();
+        for step in 0..=Step::Wait as usize {
+            let text = lines.next().unwrap();
+            assert!(!text.is_empty());
             for errno in [Errno::EPERM, Errno::from_raw(4095)] {
-                let failure = Failure::new(*step, errno);
-                assert_eq!((failure.step(), failure.errno()), (Some(*step), errno));
+                let failure = Failure::from_number((step + 1) << STEP_SHIFT | errno.number());
+                assert_eq!((&*failure.text().text(), failure.errno()), (text, errno));
             }
-            assert!(!step.text().is_empty());
         }
-        assert_eq!(Step::Wait.text(), b"wait for the command");
+        assert_eq!(lines.next(), None);
+        let failure = Failure::new(Step::Wait, Errno::EINTR);
+        assert_eq!(failure.text().text(), "wait for the command");
+        assert_eq!(failure.errno(), Errno::EINTR);
     }
 }

@@ -65,10 +65,12 @@ fn start(plan: &Plan) -> Result<Running<'_>, Failure> {
 }
 
 /// Blocks every signal, and takes SIGCHLD as it is by default: where it is ignored, children are
-/// reaped before their status can be read.
+/// reaped before their status can be read. A caller that adopts orphans leaves that to be undone:
+/// here nobody would reap them, and they count against the command's limits.
 fn take_over_signals() -> Result<Changed, Errno> {
     let blocked = signal::set_blocked(SignalSet::ALL)?;
     let sigchld = signal::set_default(Signal::SIGCHLD)?;
+    process::adopt_no_orphans()?;
     Ok(Changed { blocked, sigchld })
 }
 
@@ -94,7 +96,9 @@ fn find_parent(plan: &Plan, missing: &mut Missing) -> Result<Option<Parent>, Fai
                 is_another: false,
             }));
         }
-        Authority::Lent => cgroup::own_group().and_then(cgroup::beyond_reach),
+        Authority::Lent => {
+            cgroup::own_group().and_then(|group| cgroup::beyond_reach(group, plan.caller.uid))
+        }
         Authority::Own => match plan.group_parent {
             Some(path) => cgroup::given_group(path),
             None => cgroup::own_group(),
@@ -207,7 +211,7 @@ impl Running<'_> {
             self.has_init = false;
             missing.tolerate(plan, Failure::new(step, errno), plan.isolation.only(wanted))?;
         }
-        process::fork(Namespaces::NONE).at(Step::StartCommand)
+        creds::fork_within_limits(&plan.caller).at(Step::StartCommand)
     }
 
     /// Starts a guard, to make the group, if there is to be one.
@@ -269,6 +273,8 @@ impl Running<'_> {
     /// Ends what was started of a box whose command will not start. Whether that is to be told: not
     /// where the command's process had failed, too, and told it.
     fn abandon(&mut self) -> bool {
+        // What the guard has to tell is written by this process.
+        creds::renounce();
         let end = poll::now() + TIME_TO_END;
         let mut told = false;
         if let Some(pid) = self.command.take() {
@@ -314,10 +320,10 @@ impl Running<'_> {
             }
             if told && self.has_init {
                 match Report::receive(self.link_fd()) {
-                    Ok(Some(Report::Ended(ending))) => return Ok(ending),
-                    Ok(Some(Report::Stopped(signal))) => self.suspend(signal),
+                    Ok(Report::Ended(ending)) => return Ok(ending),
+                    Ok(Report::Stopped(signal)) => self.suspend(signal),
                     // The init ended before it came to anything: its own end is the answer.
-                    Ok(None) | Err(_) => {}
+                    Err(_) => {}
                 }
             }
             match process::poll_child(command)? {

@@ -4,9 +4,7 @@
 
 use core::ffi::CStr;
 
-use crate::sys::Result;
-use crate::sys::fd;
-use crate::sys::path::Text;
+use crate::sys::{Result, fd, path};
 
 /// Maps `uid` and `gid` to themselves in the user namespace that this process just made.
 ///
@@ -21,10 +19,5 @@ pub fn map_to_itself(uid: u32, gid: u32) -> Result<()> {
 }
 
 fn map(file: &CStr, id: u32) -> Result<()> {
-    let mut line = Text::<32>::new();
-    line.push_number(u64::from(id))?;
-    line.push(b" ")?;
-    line.push_number(u64::from(id))?;
-    line.push(b" 1")?;
-    fd::write_file(file, line.as_bytes())
+    path::write_numbers(file, &[id, id, 1])
 }

@@ -526,7 +526,7 @@ fn the_groups_of_other_users_are_left_alone() {
         let scene = Scene::new(kind);
         let other = leave_behind(&scene, group);
         for file in ["", "cgroup.procs", "cgroup.kill"] {
-            give(&other.join(file), owner);
+            give_file(&other.join(file), owner);
         }
         assert!(run(scene.boxed(&["true"])).status.success());
         assert_eq!(members(&other).len(), 1, "{kind:?} {owner}");

@@ -65,7 +65,7 @@ impl By {
         });
         command.args(words).stdin(Stdio::null()).current_dir("/");
         if let Some(limited) = limited {
-            enter_group(&mut command, &limited.path);
+            start_in(&mut command, &limited.path);
         }
         if self != By::Root {
             become_user(&mut command);

@@ -600,6 +600,25 @@ fn a_user_who_kills_everything_the_user_can_kill_leaves_nothing() {
     scene.assert_gone_in_time();
 }
 
+/// By cgroup.kill, which is stronger than kill(2): it asks nobody's uid. The stub dies of it; the
+/// guard is elsewhere.
+#[test]
+fn a_user_who_kills_the_whole_delegated_group_leaves_nothing_of_a_lent_box() {
+    needs_root!();
+    lent_only!();
+    let scene = Scene::delegating(Delegated, &["", "cgroup.procs", "cgroup.kill"]);
+    let live = Live::ready(scene.boxed_with(&["--quiet"], &["sh", "-c", &with_daemons("exit 9")]));
+    let group = scene.only_group();
+    assert!(group.join("cgroup.procs").exists());
+    let mut killer = Command::new("sh");
+    let killing = format!("echo 1 >{}/cgroup.kill", scene.home().display());
+    killer.args(["-c", &killing]).current_dir("/");
+    become_user(&mut killer);
+    assert!(run(killer).status.success());
+    scene.assert_gone_in_time();
+    drop(live);
+}
+
 /// Only what is in the namespace can be seen from there.
 #[test]
 fn a_boxed_user_who_kills_everything_kills_the_box_only() {

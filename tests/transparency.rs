@@ -633,6 +633,8 @@ fn the_command_uses_descriptors_3_to_9_and_nothing_that_waits_holds_the_callers(
                 .into_iter()
                 .filter(|(number, target)| !(number == "2" && target == errors))
                 .filter(|(_, target)| !is_the_programs_own(target))
+                // Where 0 to 2 are to lead nowhere: the root directory's path.
+                .filter(|(number, target)| !(number.as_str() <= "2" && target == "/"))
                 .collect::<Vec<_>>()
         };
         let directory = |pid| fs::read_link(format!("/proc/{pid}/cwd")).unwrap();

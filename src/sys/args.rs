@@ -6,49 +6,50 @@ use linux_raw_sys::auxvec;
 
 /// A NULL-ended vector of strings that lives as long as the process.
 #[derive(Clone, Copy)]
-pub struct Strings {
-    first: *const *const c_char,
-    length: usize,
-}
+pub struct Strings(*const *const c_char);
 
 impl Strings {
-    /// How many strings there are.
+    /// The first string.
     #[must_use]
-    pub fn len(self) -> usize {
-        self.length
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.length == 0
-    }
-
-    /// The string at `index`.
-    #[must_use]
-    pub fn get(self, index: usize) -> Option<&'static CStr> {
-        if index >= self.length {
+    #[inline(never)]
+    pub fn first(self) -> Option<&'static CStr> {
+        // SAFETY: a string's pointer, or the NULL after the last one.
+        let string = unsafe { *self.0 };
+        if string.is_null() {
             return None;
         }
-        // SAFETY: below the length, so a pointer that the kernel wrote; not NULL, see from_stack.
-        let string = unsafe { *self.first.add(index) };
         // SAFETY: the kernel ends each string with a NUL and nothing in this program changes it.
         Some(unsafe { CStr::from_ptr(string) })
     }
 
-    /// All strings from `index` on; empty where there are fewer.
+    /// All strings but the first; empty where there is none.
     #[must_use]
-    pub fn from(self, index: usize) -> Strings {
-        let skipped = index.min(self.length);
+    pub fn rest(self) -> Strings {
+        // SAFETY: a string's pointer, or the NULL after the last one.
+        let is_empty = unsafe { *self.0 }.is_null();
         // SAFETY: at most one past the last string, where the NULL is.
-        let first = unsafe { self.first.add(skipped) };
-        let length = self.length - skipped;
-        Strings { first, length }
+        Strings(unsafe { self.0.add(usize::from(!is_empty)) })
+    }
+
+    /// The string at `index`.
+    #[must_use]
+    #[inline(never)]
+    pub fn get(self, index: usize) -> Option<&'static CStr> {
+        let mut strings = self;
+        for _ in 0..index {
+            strings = strings.rest();
+        }
+        strings.first()
     }
 
     /// Each string in turn.
-    pub fn iter(self) -> impl Iterator<Item = &'static CStr> + Clone {
-        (0..self.length).filter_map(move |index| self.get(index))
+    pub fn iter(self) -> impl Iterator<Item = &'static CStr> {
+        let mut rest = self;
+        core::iter::from_fn(move || {
+            let string = rest.first();
+            rest = rest.rest();
+            string
+        })
     }
 
     /// For tests: a vector that is never freed.
@@ -60,15 +61,12 @@ impl Strings {
             word.into_raw().cast_const()
         });
         let pointers: std::vec::Vec<_> = strings.chain([core::ptr::null()]).collect();
-        Strings {
-            first: pointers.leak().as_ptr(),
-            length: words.len(),
-        }
+        Strings(pointers.leak().as_ptr())
     }
 
     /// For execve.
     pub(super) fn as_ptr(self) -> *const *const c_char {
-        self.first
+        self.0
     }
 }
 
@@ -104,30 +102,30 @@ pub struct Start {
 impl Start {
     /// Reads the initial stack: argc, argv, NULL, envp, NULL, auxiliary vector.
     ///
-    /// Counts the strings by their NULL, not by argc: before Linux 5.18 an empty argv is passed on
+    /// Finds the strings by their NULL, not by argc: before Linux 5.18 an empty argv is passed on
     /// (CVE-2021-4034), and then argv and envp still are where their NULLs say.
     ///
     /// # Safety
     /// `stack` is the initial stack pointer of this process.
     #[must_use]
     pub unsafe fn from_stack(stack: *const usize) -> Start {
-        let strings = |first: *const usize| {
-            let mut length = 0;
+        /// What follows a vector's NULL.
+        unsafe fn end(vector: *const usize) -> *const usize {
+            let mut word = vector;
             // SAFETY: stops at the NULL that ends the vector.
-            while unsafe { *first.add(length) } != 0 {
-                length += 1;
+            while unsafe { word.read() } != 0 {
+                // SAFETY: there is more of the vector.
+                word = unsafe { word.add(1) };
             }
-            Strings {
-                first: first.cast(),
-                length,
-            }
-        };
+            // SAFETY: something follows each vector on the stack.
+            unsafe { word.add(1) }
+        }
         // SAFETY: argv follows argc.
-        let argv = strings(unsafe { stack.add(1) });
+        let argv = unsafe { stack.add(1) };
         // SAFETY: envp follows argv's NULL.
-        let envp = strings(unsafe { stack.add(argv.length + 2) });
+        let envp = unsafe { end(argv) };
         // SAFETY: the auxiliary vector follows envp's NULL.
-        let mut auxiliary = unsafe { stack.add(argv.length + envp.length + 3) };
+        let mut auxiliary = unsafe { end(envp) };
 
         let (mut random, mut program) = ([0; 16], None);
         loop {
@@ -148,8 +146,8 @@ impl Start {
             auxiliary = unsafe { auxiliary.add(2) };
         }
         Start {
-            argv,
-            envp,
+            argv: Strings(argv.cast()),
+            envp: Strings(envp.cast()),
             program,
             random,
         }
@@ -179,9 +177,10 @@ mod tests {
             let start = unsafe { Start::from_stack(words.as_ptr()) };
             assert_eq!(start.argv.iter().collect::<Vec<_>>(), argv);
             assert_eq!(start.envp.get(0), Some(c"A=1"));
-            assert_eq!(start.envp.len(), 1);
+            assert_eq!(start.envp.iter().count(), 1);
             assert_eq!(start.random, random);
-            assert!(start.argv.from(5).is_empty());
+            assert_eq!(start.argv.get(5), None);
+            assert_eq!(start.envp.rest().rest().first(), None);
         }
     }
 }

@@ -1,23 +1,30 @@
 //! Error numbers, with the names and meanings that messages use. errno(3).
 
+use core::num::NonZeroUsize;
+
 use linux_raw_sys::errno as raw;
+
+use super::packed::{Packed, packed};
 
 /// What a system call returns.
 pub type Result<T> = core::result::Result<T, Errno>;
 
-/// An error number, positive. As wide as a register, like all that is returned in one.
+/// An error number, positive. Never 0, so that a result of nothing or an error needs one register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Errno(usize);
+pub struct Errno(NonZeroUsize);
 
 macro_rules! errnos {
     ($($name:ident $meaning:literal,)*) => {
         impl Errno {
-            $(#[doc = $meaning] pub const $name: Errno = Errno(raw::$name as usize);)*
+            $(#[doc = $meaning] pub const $name: Errno = Errno::from_raw(raw::$name as usize);)*
         }
 
-        /// The numbers, and in the same order a name and a meaning for each.
+        /// The numbers, and in the same order what messages say of each; then of all others.
         const NUMBERS: &[u8] = &[$(raw::$name as u8),*];
-        const TEXTS: &str = concat!($(stringify!($name), " ", $meaning, "\n"),*);
+        const TEXTS: Packed = packed!(concat!(
+            $($meaning, " (", stringify!($name), ")\n",)*
+            "unexpected error (errno %)"
+        ));
     };
 }
 
@@ -56,36 +63,29 @@ errnos! {
     ENETDOWN "network is down",
 }
 
-/// A line of a table of texts.
-#[must_use]
-pub fn nth_line(table: &'static str, index: usize) -> &'static [u8] {
-    table
-        .as_bytes()
-        .split(|byte| *byte == b'\n')
-        .nth(index)
-        .unwrap_or_default()
-}
-
 impl Errno {
     /// The number as the kernel gives it, made positive: 1 to 4095.
     #[must_use]
     pub const fn from_raw(number: usize) -> Errno {
-        Errno(number)
+        match NonZeroUsize::new(number) {
+            Some(number) => Errno(number),
+            // Not in any table: shown by its number.
+            None => Errno(NonZeroUsize::MAX),
+        }
     }
 
     /// The number, for an error that has no name here.
     #[must_use]
     pub const fn number(self) -> usize {
-        self.0
+        self.0.get()
     }
 
-    /// Its name as in errno(3) and what it means; none for one that this program never meets.
+    /// What it means, and its name as in errno(3); with a `%` for the number of one that this
+    /// program never meets.
     #[must_use]
-    pub fn describe(self) -> Option<(&'static [u8], &'static [u8])> {
-        let index = NUMBERS
-            .iter()
-            .position(|number| usize::from(*number) == self.0)?;
-        let mut parts = nth_line(TEXTS, index).splitn(2, |byte| *byte == b' ');
-        Some((parts.next()?, parts.next()?))
+    pub fn text(self) -> Packed {
+        let mut numbers = NUMBERS.iter();
+        let index = numbers.position(|number| usize::from(*number) == self.number());
+        TEXTS.line(index.unwrap_or(NUMBERS.len()))
     }
 }

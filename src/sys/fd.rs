@@ -5,7 +5,7 @@ use core::num::NonZeroIsize;
 
 use linux_raw_sys::general as k;
 
-use super::{Errno, Result, call3};
+use super::{Errno, Result, call3, run3};
 
 /// A descriptor that somebody else closes, or nobody: those that are needed to the end.
 ///
@@ -20,9 +20,6 @@ impl Fd {
     pub const STDERR: Fd = Fd::new(2);
     /// The working directory, for the `*at` calls.
     pub const CWD: Fd = Fd::new(k::AT_FDCWD as isize);
-
-    /// Standard input, output or error.
-    pub const STANDARD: [Fd; 3] = [Fd::new(0), Fd::STDOUT, Fd::STDERR];
 
     const fn new(number: isize) -> Fd {
         match NonZeroIsize::new(!number) {
@@ -146,7 +143,7 @@ pub fn read_from_start(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
 /// lseek(2) to the beginning.
 pub fn rewind(fd: Fd) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_lseek, [fd.raw(), 0, k::SEEK_SET as usize]) }.map(drop)
+    unsafe { run3(k::__NR_lseek, [fd.raw(), 0, k::SEEK_SET as usize]) }
 }
 
 /// write(2), once.
@@ -171,6 +168,27 @@ pub enum Lock {
     Exclusive,
 }
 
+/// write(2) of two numbers, between the processes of this program.
+pub fn write_pair(fd: Fd, pair: [u64; 2]) -> Result<()> {
+    let arguments = [fd.raw(), pair.as_ptr() as usize, size_of_val(&pair)];
+    // SAFETY: the kernel reads the array.
+    unsafe { run3(k::__NR_write, arguments) }
+}
+
+/// read(2) of what [`write_pair`] wrote.
+///
+/// # Errors
+/// EPIPE at the end of the link.
+pub fn read_pair(fd: Fd) -> Result<[u64; 2]> {
+    let mut pair = [0u64; 2];
+    // SAFETY: an array of integers, as bytes.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(pair.as_mut_ptr().cast(), 16) };
+    match read(fd, bytes)? {
+        16 => Ok(pair),
+        _ => Err(Errno::EPIPE),
+    }
+}
+
 /// flock(2), without waiting; EAGAIN where somebody else's lock is in the way.
 pub fn lock(fd: Fd, kind: Lock) -> Result<()> {
     let operation = k::LOCK_NB
@@ -179,7 +197,7 @@ pub fn lock(fd: Fd, kind: Lock) -> Result<()> {
             Lock::Exclusive => k::LOCK_EX,
         };
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_flock, [fd.raw(), operation as usize, 0]) }.map(drop)
+    unsafe { run3(k::__NR_flock, [fd.raw(), operation as usize, 0]) }
 }
 
 /// pipe2(2), close-on-exec: the end to read, the end to write.
@@ -195,7 +213,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 /// close_range(2): every descriptor from `first` to `last`.
 fn close_range(first: i32, last: i32) -> Result<()> {
     // SAFETY: numbers only; no descriptor in the range belongs to a live OwnedFd (see close_all_but).
-    unsafe { call3(k::__NR_close_range, [first as usize, last as usize, 0]) }.map(drop)
+    unsafe { run3(k::__NR_close_range, [first as usize, last as usize, 0]) }
 }
 
 /// Closes every descriptor of the process but those in `kept`.
@@ -226,9 +244,16 @@ pub fn close_all_but(kept: &[Fd]) -> Result<()> {
 /// cannot be written to, and it vanishes when COMMAND is executed, which finds 0, 1 and 2 as the
 /// caller left them.
 pub fn fill_standard() -> Result<()> {
-    for _ in 0..super::poll::count_closed(Fd::STANDARD)? {
+    loop {
         // The kernel gives the lowest number that is free.
-        let _ = openat(Fd::CWD, c"/", Mode::Path)?.keep();
+        let filler = match openat(Fd::CWD, c"/", Mode::Path) {
+            // A limit that allows no other allows none of these either.
+            Err(Errno::EMFILE) => return Ok(()),
+            result => result?,
+        };
+        if filler.fd().number() > Fd::STDERR.number() {
+            return Ok(());
+        }
+        let _ = filler.keep();
     }
-    Ok(())
 }

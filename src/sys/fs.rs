@@ -5,13 +5,13 @@ use core::ffi::CStr;
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
-use super::{Result, call, call3};
+use super::{Result, call, call3, run, run3};
 
 /// mkdirat(2), mode 0700.
 pub fn make_directory(directory: Fd, name: &CStr) -> Result<()> {
     let arguments = [directory.raw(), name.as_ptr() as usize, 0o700];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_mkdirat, arguments) }.map(drop)
+    unsafe { run3(k::__NR_mkdirat, arguments) }
 }
 
 /// unlinkat(2) of a directory. In a cgroup file system: EBUSY while it has processes or groups.
@@ -22,7 +22,7 @@ pub fn remove_directory(directory: Fd, name: &CStr) -> Result<()> {
         k::AT_REMOVEDIR as usize,
     ];
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_unlinkat, arguments) }.map(drop)
+    unsafe { run3(k::__NR_unlinkat, arguments) }
 }
 
 /// faccessat(2): whether the real uid may write.
@@ -71,6 +71,16 @@ pub fn owner(fd: Fd) -> Result<u32> {
     status(fd, c"", k::AT_EMPTY_PATH).map(|status| status.stx_uid)
 }
 
+/// statx(2): the uid that owns a file in a directory.
+pub fn owner_of(directory: Fd, name: &CStr) -> Result<u32> {
+    status(directory, name, 0).map(|status| status.stx_uid)
+}
+
+/// statx(2): the file's number in its file system.
+pub fn inode(fd: Fd) -> Result<u64> {
+    status(fd, c"", k::AT_EMPTY_PATH).map(|status| status.stx_ino)
+}
+
 /// Whether the file has root's set-user-id bit.
 #[must_use]
 pub fn is_set_user_id(path: &CStr) -> bool {
@@ -84,7 +94,7 @@ fn status(directory: Fd, path: &CStr, flags: u32) -> Result<k::statx> {
         directory.raw(),
         path.as_ptr() as usize,
         flags as usize,
-        (k::STATX_UID | k::STATX_MODE) as usize,
+        (k::STATX_UID | k::STATX_MODE | k::STATX_INO) as usize,
         status.as_mut_ptr() as usize,
     ];
     // SAFETY: a NUL-ended path; the kernel writes one statx.
@@ -140,12 +150,7 @@ impl Listing {
 
     /// The entries read last.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut rest = self.buffer.0.get(..self.length).unwrap_or_default();
-        core::iter::from_fn(move || {
-            let (entry, length) = parse_entry(rest)?;
-            rest = rest.get(length..)?;
-            Some(entry)
-        })
+        parse_entries(self.buffer.0.get(..self.length).unwrap_or_default())
     }
 }
 
@@ -153,6 +158,15 @@ impl Default for Listing {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The entries in a buffer of getdents64(2), up to the first that is not whole.
+pub fn parse_entries(mut rest: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    core::iter::from_fn(move || {
+        let (entry, length) = parse_entry(rest)?;
+        rest = rest.get(length..)?;
+        Some(entry)
+    })
 }
 
 /// struct linux_dirent64: inode, next offset, length, type, name ended by a NUL.
@@ -170,19 +184,19 @@ fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
 /// chdir(2).
 pub fn change_directory(path: &CStr) -> Result<()> {
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_chdir, [path.as_ptr() as usize, 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_chdir, [path.as_ptr() as usize, 0, 0]) }
 }
 
 /// fchdir(2).
 pub fn change_directory_to(directory: Fd) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_fchdir, [directory.raw(), 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_fchdir, [directory.raw(), 0, 0]) }
 }
 
 /// chroot(2) to the working directory.
 pub fn change_root_to_working_directory() -> Result<()> {
     // SAFETY: a NUL-ended path that lives across the call.
-    unsafe { call3(k::__NR_chroot, [c".".as_ptr() as usize, 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_chroot, [c".".as_ptr() as usize, 0, 0]) }
 }
 
 /// umask(2): sets it, returns the one before.
@@ -211,7 +225,7 @@ fn mount(kind: Option<&CStr>, target: &CStr, flags: u32) -> Result<()> {
     let kind = kind.map_or(core::ptr::null(), CStr::as_ptr) as usize;
     let arguments = [kind, target.as_ptr() as usize, kind, flags as usize, 0];
     // SAFETY: NUL-ended strings that live across the call, or NULL.
-    unsafe { call(k::__NR_mount, arguments) }.map(drop)
+    unsafe { run(k::__NR_mount, arguments) }
 }
 
 /// fsopen(2), fsconfig(2) and fsmount(2): a file system that is mounted nowhere, as a descriptor

@@ -3,7 +3,8 @@
 
 use linux_raw_sys::{general as k, prctl};
 
-use super::{Result, call3};
+use super::packed::{Packed, packed};
+use super::{Result, call3, run3};
 
 /// Real, effective and saved id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,21 +55,21 @@ fn three_ids(number: u32) -> Result<Ids> {
 pub fn set_user_ids(ids: Ids) -> Result<()> {
     let arguments = [ids.real, ids.effective, ids.saved].map(|id| id as usize);
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_setresuid, arguments) }.map(drop)
+    unsafe { run3(k::__NR_setresuid, arguments) }
 }
 
 /// setresgid(2), all three.
 pub fn set_group_ids(id: u32) -> Result<()> {
     let id = id as usize;
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_setresgid, [id, id, id]) }.map(drop)
+    unsafe { run3(k::__NR_setresgid, [id, id, id]) }
 }
 
 /// setgroups(2).
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     let arguments = [groups.len(), groups.as_ptr() as usize, 0];
     // SAFETY: the kernel reads as many ids as the slice has.
-    unsafe { call3(k::__NR_setgroups, arguments) }.map(drop)
+    unsafe { run3(k::__NR_setgroups, arguments) }
 }
 
 /// getgroups(2) into `buffer`; EINVAL where there are more.
@@ -126,20 +127,24 @@ impl Capabilities {
 
     /// The first that boxes need and that is not permitted, and that it is missing.
     #[must_use]
-    pub fn first_missing(self) -> &'static [u8] {
-        const NAMES: [(u32, &str); 7] = [
-            (k::CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE is missing"),
-            (k::CAP_KILL, "CAP_KILL is missing"),
-            (k::CAP_SETGID, "CAP_SETGID is missing"),
-            (k::CAP_SETUID, "CAP_SETUID is missing"),
-            (k::CAP_NET_ADMIN, "CAP_NET_ADMIN is missing"),
-            (k::CAP_SYS_CHROOT, "CAP_SYS_CHROOT is missing"),
-            (k::CAP_SYS_ADMIN, "CAP_SYS_ADMIN is missing"),
+    pub fn first_missing(self) -> Packed {
+        const NUMBERS: [u8; 7] = [
+            k::CAP_DAC_OVERRIDE as u8,
+            k::CAP_KILL as u8,
+            k::CAP_SETGID as u8,
+            k::CAP_SETUID as u8,
+            k::CAP_NET_ADMIN as u8,
+            k::CAP_SYS_CHROOT as u8,
+            k::CAP_SYS_ADMIN as u8,
         ];
-        NAMES
-            .iter()
-            .find(|(number, _)| self.permitted & (1 << number) == 0)
-            .map_or(b"", |(_, text)| text.as_bytes())
+        const TEXTS: Packed = packed!(
+            "CAP_DAC_OVERRIDE is missing\nCAP_KILL is missing\nCAP_SETGID is missing\n\
+             CAP_SETUID is missing\nCAP_NET_ADMIN is missing\nCAP_SYS_CHROOT is missing\n\
+             CAP_SYS_ADMIN is missing\n"
+        );
+        let is_missing = |number: &u8| self.permitted & (1 << number) == 0;
+        let index = NUMBERS.iter().position(is_missing);
+        TEXTS.line(index.unwrap_or(NUMBERS.len()))
     }
 
     /// Whether everything that is lent may be put in force.
@@ -201,23 +206,27 @@ pub fn set_capabilities(sets: Capabilities) -> Result<()> {
     let data = [word(0), word(32)];
     let arguments = [&raw mut header as usize, data.as_ptr() as usize, 0];
     // SAFETY: version 3 has two words.
-    unsafe { call3(k::__NR_capset, arguments) }.map(drop)
+    unsafe { run3(k::__NR_capset, arguments) }
 }
 
 /// PR_CAP_AMBIENT_CLEAR_ALL: nothing is kept over execve(2) by a process that is not root.
 pub fn clear_ambient_capabilities() -> Result<()> {
     let clear = prctl::PR_CAP_AMBIENT_CLEAR_ALL as usize;
-    super::process::prctl(prctl::PR_CAP_AMBIENT, clear).map(drop)
+    super::process::prctl(prctl::PR_CAP_AMBIENT, clear)
 }
 
 /// PR_SET_NO_NEW_PRIVS: no execve(2) gives a privilege any more.
 pub fn set_no_new_privileges() -> Result<()> {
-    super::process::prctl(prctl::PR_SET_NO_NEW_PRIVS, 1).map(drop)
+    super::process::prctl(prctl::PR_SET_NO_NEW_PRIVS, 1)
 }
 
 /// PR_GET_NO_NEW_PRIVS.
-pub fn no_new_privileges() -> Result<bool> {
-    super::process::prctl(prctl::PR_GET_NO_NEW_PRIVS, 0).map(|value| value == 1)
+#[must_use]
+pub fn no_new_privileges() -> bool {
+    let option = prctl::PR_GET_NO_NEW_PRIVS as usize;
+    // SAFETY: numbers only.
+    let answer = unsafe { call3(k::__NR_prctl, [option, 0, 0]) };
+    answer == Ok(1)
 }
 
 /// keyctl(2): leaves the session keyring for a new, empty one.
@@ -228,5 +237,5 @@ pub fn join_new_session_keyring() -> Result<()> {
     /// KEYCTL_JOIN_SESSION_KEYRING of linux/keyctl.h, with no name.
     const JOIN: usize = 1;
     // SAFETY: numbers, and NULL for the name.
-    unsafe { call3(k::__NR_keyctl, [JOIN, 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_keyctl, [JOIN, 0, 0]) }
 }

@@ -5,16 +5,66 @@ use core::ffi::CStr;
 use linux_raw_sys::{general as k, ioctl as io, net};
 
 use super::fd::{Fd, OwnedFd};
-use super::{Result, call, call3};
+use super::{Result, call, call3, run3};
 
 /// A socket of one address family, to configure it.
 pub struct Control(OwnedFd);
 
-/// rtentry's flags, linux/route.h: usable; to a host, not a network.
-const RTF_UP: u16 = 0x1;
-const RTF_HOST: u16 = 0x4;
+/// One change to an interface: a table of them is smaller than the calls that would make each.
+pub struct Change {
+    request: u32,
+    interface: [u8; 8],
+    value: [u8; 8],
+}
 
-/// struct rtentry of linux/route.h, which linux-raw-sys does not have. Zero fields are unused.
+impl Change {
+    /// SIOCSIFFLAGS: sets an interface up.
+    #[must_use]
+    pub const fn up(interface: [u8; 8]) -> Change {
+        let [low, high] = (net::net_device_flags::IFF_UP as u16).to_ne_bytes();
+        Change {
+            request: io::SIOCSIFFLAGS,
+            interface,
+            value: [low, high, 0, 0, 0, 0, 0, 0],
+        }
+    }
+
+    /// SIOCSIFADDR: gives an interface or an alias (`lo:1`) its IPv4 address.
+    #[must_use]
+    pub const fn address(interface: [u8; 8], address: [u8; 4]) -> Change {
+        Change {
+            request: io::SIOCSIFADDR,
+            interface,
+            value: ipv4_bytes(address),
+        }
+    }
+
+    /// SIOCSIFNETMASK: the prefix of that address.
+    #[must_use]
+    pub const fn netmask(interface: [u8; 8], mask: [u8; 4]) -> Change {
+        Change {
+            request: io::SIOCSIFNETMASK,
+            interface,
+            value: ipv4_bytes(mask),
+        }
+    }
+}
+
+/// struct ifreq of linux/if.h: a name of 16 bytes, and a union whose largest part has 24 bytes (16
+/// where pointers have 32 bits, and then the kernel reads no further). Its sockaddr is the kernel's
+/// of 16 bytes, not the 128 of linux-raw-sys, and of those IPv4 uses 8.
+#[repr(C, align(8))]
+struct InterfaceRequest {
+    name: [u8; 8],
+    name_rest: [u8; 8],
+    value: [u8; 8],
+    value_rest: [u8; 16],
+}
+
+/// rtentry's flag, linux/route.h: usable.
+const RTF_UP: u16 = 0x1;
+
+/// struct rtentry of linux/route.h, which linux-raw-sys does not have.
 #[repr(C)]
 struct Route {
     pad1: usize,
@@ -32,15 +82,6 @@ struct Route {
     irtt: u16,
 }
 
-/// struct ifreq of linux/if.h: a name, and a union whose largest part has 24 bytes (16 where
-/// pointers have 32 bits, and then the kernel reads no further). Its sockaddr is the kernel's of
-/// 16 bytes, not the 128 of linux-raw-sys.
-#[repr(C, align(8))]
-struct InterfaceRequest {
-    name: [u8; 16],
-    value: [u8; 24],
-}
-
 impl Control {
     /// A datagram socket of IPv4.
     pub fn ipv4() -> Result<Control> {
@@ -52,50 +93,53 @@ impl Control {
         socket(net::AF_INET6, net::SOCK_DGRAM).map(Control)
     }
 
-    /// SIOCSIFFLAGS: sets an interface up.
-    pub fn set_up(&self, interface: &CStr) -> Result<()> {
-        let [low, high] = (net::net_device_flags::IFF_UP as u16).to_ne_bytes();
-        self.interface(io::SIOCSIFFLAGS, interface, &[low, high])
-    }
-
-    /// SIOCSIFADDR: gives an interface or an alias (`lo:1`) its IPv4 address.
-    pub fn set_address(&self, interface: &CStr, address: [u8; 4]) -> Result<()> {
-        self.interface(io::SIOCSIFADDR, interface, &ipv4_bytes(address))
-    }
-
-    /// SIOCSIFNETMASK: the prefix of that address.
-    pub fn set_netmask(&self, interface: &CStr, mask: [u8; 4]) -> Result<()> {
-        self.interface(io::SIOCSIFNETMASK, interface, &ipv4_bytes(mask))
+    /// Makes a change.
+    pub fn make(&self, change: &Change) -> Result<()> {
+        let mut argument = InterfaceRequest {
+            name: change.interface,
+            name_rest: [0; 8],
+            value: change.value,
+            value_rest: [0; 16],
+        };
+        // SAFETY: these requests read one ifreq.
+        unsafe { self.ioctl(change.request, &raw mut argument as usize) }
     }
 
     /// SIOCADDRT: sends packets for `destination`/`mask` to `interface`.
+    #[inline(never)]
     pub fn add_route(&self, interface: &CStr, destination: [u8; 4], mask: [u8; 4]) -> Result<()> {
-        let host = if mask == [255; 4] { RTF_HOST } else { 0 };
-        let mut route = Route {
-            pad1: 0,
-            destination: ipv4_address(destination),
-            gateway: ipv4_address([0; 4]),
-            netmask: ipv4_address(mask),
-            flags: RTF_UP | host,
-            pad2: 0,
-            pad3: 0,
-            pad4: 0,
-            metric: 0,
-            device: interface.as_ptr(),
-            mtu: 0,
-            window: 0,
-            irtt: 0,
-        };
+        // SAFETY: integers and a pointer, that may all be zero; so are those that are not used.
+        let mut route: Route = unsafe { core::mem::zeroed() };
+        route.destination = ipv4_address(destination);
+        route.netmask = ipv4_address(mask);
+        route.flags = RTF_UP;
+        route.device = interface.as_ptr();
         // SAFETY: SIOCADDRT reads one rtentry, whose device is a NUL-ended string.
         unsafe { self.ioctl(io::SIOCADDRT, &raw mut route as usize) }
+    }
+
+    /// bind(2) of an IPv6 socket to an address, any port: EADDRNOTAVAIL where it cannot be used.
+    pub fn bind_ipv6(&self, address: [u8; 16]) -> Result<()> {
+        let name = net::sockaddr_in6 {
+            sin6_family: net::AF_INET6 as u16,
+            sin6_port: 0,
+            sin6_flowinfo: 0,
+            sin6_addr: ipv6_address(address),
+            sin6_scope_id: 0,
+        };
+        let arguments = [
+            self.0.fd().raw(),
+            &raw const name as usize,
+            size_of_val(&name),
+        ];
+        // SAFETY: the kernel reads one sockaddr_in6.
+        unsafe { run3(k::__NR_bind, arguments) }
     }
 
     /// SIOCSIFADDR on an IPv6 socket: adds an address to the interface with that index.
     pub fn add_ipv6_address(&self, index: i32, address: [u8; 16], prefix: u32) -> Result<()> {
         let mut request = net::in6_ifreq {
-            ifr6_addr: net::in6_addr {
-                in6_u: net::in6_addr__bindgen_ty_1 { u6_addr8: address },
-            },
+            ifr6_addr: ipv6_address(address),
             ifr6_prefixlen: prefix,
             ifr6_ifindex: index,
         };
@@ -103,27 +147,18 @@ impl Control {
         unsafe { self.ioctl(io::SIOCSIFADDR, &raw mut request as usize) }
     }
 
-    fn interface(&self, request: u32, interface: &CStr, value: &[u8]) -> Result<()> {
-        let mut argument = InterfaceRequest {
-            name: [0; 16],
-            value: [0; 24],
-        };
-        for (to, from) in argument.name.iter_mut().zip(interface.to_bytes()) {
-            *to = *from;
-        }
-        for (to, from) in argument.value.iter_mut().zip(value) {
-            *to = *from;
-        }
-        // SAFETY: these requests read one ifreq.
-        unsafe { self.ioctl(request, &raw mut argument as usize) }
-    }
-
     /// # Safety
     /// `argument` is the address of what `request` reads and writes.
     unsafe fn ioctl(&self, request: u32, argument: usize) -> Result<()> {
         let arguments = [self.0.fd().raw(), request as usize, argument];
         // SAFETY: the caller's promise.
-        unsafe { call3(k::__NR_ioctl, arguments) }.map(drop)
+        unsafe { run3(k::__NR_ioctl, arguments) }
+    }
+}
+
+fn ipv6_address(address: [u8; 16]) -> net::in6_addr {
+    net::in6_addr {
+        in6_u: net::in6_addr__bindgen_ty_1 { u6_addr8: address },
     }
 }
 
@@ -139,7 +174,7 @@ fn ipv4_address(address: [u8; 4]) -> net::sockaddr_in {
 }
 
 /// struct sockaddr_in as bytes: family in the machine's order, port, address.
-fn ipv4_bytes([a, b, c, d]: [u8; 4]) -> [u8; 8] {
+const fn ipv4_bytes([a, b, c, d]: [u8; 4]) -> [u8; 8] {
     let [low, high] = (net::AF_INET as u16).to_ne_bytes();
     [low, high, 0, 0, a, b, c, d]
 }
@@ -176,7 +211,7 @@ pub fn end_sending(fd: Fd) -> Result<()> {
     /// SHUT_WR of sys/socket.h.
     const SENDING: usize = 1;
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_shutdown, [fd.raw(), SENDING, 0]) }.map(drop)
+    unsafe { run3(k::__NR_shutdown, [fd.raw(), SENDING, 0]) }
 }
 
 #[cfg(test)]

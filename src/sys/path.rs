@@ -1,15 +1,19 @@
 //! Text of bounded length in a fixed buffer: paths for the kernel, lines for people.
 
 use core::ffi::CStr;
+use core::ops::{Deref, DerefMut};
 
 use super::{Errno, Result};
 
-/// At most `N` - 1 bytes, always ended by a NUL.
+/// Bytes in an array, always ended by a NUL.
 #[derive(Clone)]
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
+pub struct Buffer<B: ?Sized> {
     length: usize,
+    bytes: B,
 }
+
+/// At most `N` - 1 bytes.
+pub type Text<const N: usize> = Buffer<[u8; N]>;
 
 /// A path: PATH_MAX of linux/limits.h.
 pub type Path = Text<4096>;
@@ -21,24 +25,70 @@ impl<const N: usize> Text<N> {
     /// Nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Text {
-            bytes: [0; N],
+        Buffer {
             length: 0,
+            bytes: [0; N],
         }
     }
+}
 
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What can be done with a text does not depend on `N`: one copy of it for all sizes.
+impl<const N: usize> Deref for Text<N> {
+    type Target = Buffer<[u8]>;
+
+    fn deref(&self) -> &Buffer<[u8]> {
+        self
+    }
+}
+
+impl<const N: usize> DerefMut for Text<N> {
+    fn deref_mut(&mut self) -> &mut Buffer<[u8]> {
+        self
+    }
+}
+
+impl Buffer<[u8]> {
     /// Appends all of `bytes`, or fails with ENAMETOOLONG and appends nothing.
+    #[inline(never)]
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        append(&mut self.bytes, &mut self.length, bytes)
+        let room = self.bytes.get_mut(self.length..).unwrap_or_default();
+        // The last byte stays a NUL.
+        if bytes.len() >= room.len() {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        for (to, from) in room.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.length += bytes.len();
+        Ok(())
     }
 
     /// Appends a number in decimal.
+    #[inline(never)]
     pub fn push_number(&mut self, number: u64) -> Result<()> {
-        append_number(&mut self.bytes, &mut self.length, number)
+        let mut digits = [0u8; 20];
+        let mut rest = number;
+        let mut first = digits.len();
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            first -= 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.push(digits.get(first..).unwrap_or_default())
     }
 
     /// The bytes, without the NUL.
     #[must_use]
+    #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -50,41 +100,16 @@ impl<const N: usize> Text<N> {
     }
 }
 
-impl<const N: usize> Default for Text<N> {
-    fn default() -> Self {
-        Self::new()
+/// Writes a few numbers to one of the kernel's own files, a space after each.
+#[inline(never)]
+pub fn write_numbers(path: &CStr, numbers: &[u32]) -> Result<()> {
+    let mut line = Text::<256>::new();
+    for number in numbers {
+        // There is room for a dozen.
+        let _ = line.push_number(u64::from(*number));
+        let _ = line.push(b" ");
     }
-}
-
-/// Not generic: one copy of it for all sizes.
-fn append(buffer: &mut [u8], length: &mut usize, bytes: &[u8]) -> Result<()> {
-    // The last byte stays a NUL.
-    let room = buffer
-        .split_last_mut()
-        .and_then(|(_, buffer)| buffer.get_mut(*length..));
-    let room = room
-        .and_then(|room| room.get_mut(..bytes.len()))
-        .ok_or(Errno::ENAMETOOLONG)?;
-    for (to, from) in room.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    *length += bytes.len();
-    Ok(())
-}
-
-fn append_number(buffer: &mut [u8], length: &mut usize, number: u64) -> Result<()> {
-    let mut digits = [0u8; 20];
-    let mut rest = number;
-    let mut first = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        first -= 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    append(buffer, length, digits.get(first..).unwrap_or_default())
+    super::fd::write_file(path, line.as_bytes())
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use linux_raw_sys::general as k;
 
 use super::fd::Fd;
-use super::{Errno, Result, call3};
+use super::{Errno, Result, call3, run3};
 
 /// What to wait for.
 #[derive(Clone, Copy)]
 pub enum Event {
     /// Something to read, or the other end closed.
     Readable,
+    /// The other end closed, whatever there is to read.
+    Closed,
     /// A change in a file of the kernel's that tells of changes (cgroup.events).
     Changed,
 }
@@ -23,6 +25,8 @@ pub fn wait(watched: [(Fd, Event); 2], timeout: Option<Milliseconds>) -> Result<
     let mut entries = watched.map(|(fd, event)| {
         let events = match event {
             Event::Readable => k::POLLIN,
+            // POLLHUP needs no asking for.
+            Event::Closed => 0,
             Event::Changed => k::POLLPRI,
         };
         k::pollfd {
@@ -37,18 +41,12 @@ pub fn wait(watched: [(Fd, Event); 2], timeout: Option<Milliseconds>) -> Result<
     }
 }
 
-/// How many of the three descriptors are closed.
-pub(super) fn count_closed(fds: [Fd; 3]) -> Result<usize> {
-    let mut entries = fds.map(|fd| k::pollfd {
-        fd: fd.number(),
-        events: 0,
-        revents: 0,
-    });
-    ppoll(&mut entries, Some(0))?;
-    Ok(entries
-        .iter()
-        .filter(|entry| entry.revents & k::POLLNVAL as i16 != 0)
-        .count())
+/// Does nothing for a time.
+pub fn sleep(time: Milliseconds) -> Result<()> {
+    match ppoll(&mut [], Some(time)) {
+        Err(Errno::EINTR) => Ok(()),
+        result => result,
+    }
 }
 
 fn ppoll(entries: &mut [k::pollfd], timeout: Option<Milliseconds>) -> Result<()> {
@@ -56,7 +54,7 @@ fn ppoll(entries: &mut [k::pollfd], timeout: Option<Milliseconds>) -> Result<()>
     let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     let arguments = [entries.as_mut_ptr() as usize, entries.len(), time as usize];
     // SAFETY: as many entries as named; the time lives across the call; no signal mask.
-    unsafe { call3(k::__NR_ppoll, arguments) }.map(drop)
+    unsafe { run3(k::__NR_ppoll, arguments) }
 }
 
 /// clock_gettime(2), monotonic.

@@ -8,7 +8,7 @@ use linux_raw_sys::{general as k, prctl as p};
 use super::args::Strings;
 use super::fd::{Fd, OwnedFd};
 use super::signal::Signal;
-use super::{Errno, Result, call, call3};
+use super::{Errno, Result, call, call3, run3};
 use crate::status::Ending;
 
 /// A process id, never 0 or negative: those mean groups of processes to kill(2).
@@ -78,13 +78,13 @@ pub fn fork(namespaces: Namespaces) -> Result<Option<Pid>> {
 /// unshare(2).
 pub fn unshare(namespaces: Namespaces) -> Result<()> {
     // SAFETY: numbers only; the process has one thread.
-    unsafe { call3(k::__NR_unshare, [namespaces.0 as usize, 0, 0]) }.map(drop)
+    unsafe { run3(k::__NR_unshare, [namespaces.0 as usize, 0, 0]) }
 }
 
 /// setns(2): joins the namespace that `fd` stands for.
 pub fn join_namespace(fd: Fd, kind: Namespaces) -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_setns, [fd.raw(), kind.0 as usize, 0]) }.map(drop)
+    unsafe { run3(k::__NR_setns, [fd.raw(), kind.0 as usize, 0]) }
 }
 
 /// pidfd_open(2) of this process.
@@ -134,13 +134,13 @@ pub fn leads_session() -> bool {
 /// setsid(2).
 pub fn new_session() -> Result<()> {
     // SAFETY: numbers only.
-    unsafe { call3(k::__NR_setsid, [0; 3]) }.map(drop)
+    unsafe { run3(k::__NR_setsid, [0; 3]) }
 }
 
 /// kill(2) of one process.
 pub fn send(pid: Pid, signal: Signal) -> Result<()> {
     // SAFETY: numbers only; a pid above 0 is one process.
-    unsafe { call3(k::__NR_kill, [pid.0.get(), signal.number(), 0]) }.map(drop)
+    unsafe { run3(k::__NR_kill, [pid.0.get(), signal.number(), 0]) }
 }
 
 /// kill(2) of this process itself.
@@ -219,25 +219,30 @@ fn waitid(kind: u32, pid: u32, options: u32) -> Result<Option<(Pid, Change)>> {
 }
 
 /// prctl(2).
-pub(super) fn prctl(option: u32, value: usize) -> Result<usize> {
+pub(super) fn prctl(option: u32, value: usize) -> Result<()> {
     // SAFETY: only called with options whose argument is a number.
-    unsafe { call3(k::__NR_prctl, [option as usize, value, 0]) }
+    unsafe { run3(k::__NR_prctl, [option as usize, value, 0]) }
+}
+
+/// PR_SET_CHILD_SUBREAPER 0: orphans of this process's descendants are not its children.
+pub fn adopt_no_orphans() -> Result<()> {
+    prctl(p::PR_SET_CHILD_SUBREAPER, 0)
 }
 
 /// PR_SET_PDEATHSIG: SIGKILL when the parent dies. Cleared by a change of credentials.
 pub fn die_with_parent() -> Result<()> {
-    prctl(p::PR_SET_PDEATHSIG, k::SIGKILL as usize).map(drop)
+    prctl(p::PR_SET_PDEATHSIG, k::SIGKILL as usize)
 }
 
 /// PR_SET_DUMPABLE 0: no core dump, no ptrace, no /proc files for others of the same uid.
 pub fn forbid_dump() -> Result<()> {
-    prctl(p::PR_SET_DUMPABLE, 0).map(drop)
+    prctl(p::PR_SET_DUMPABLE, 0)
 }
 
 /// PR_SET_DUMPABLE 1: the files of /proc/self are the user's again. Only for a process that has
 /// nothing of which the user could make use.
 pub fn allow_dump() -> Result<()> {
-    prctl(p::PR_SET_DUMPABLE, 1).map(drop)
+    prctl(p::PR_SET_DUMPABLE, 1)
 }
 
 /// PR_SET_NAME: what ps(1) shows; at most 15 bytes.
@@ -254,5 +259,5 @@ pub fn set_name(name: &CStr) {
 /// sethostname(2).
 pub fn set_host_name(name: &[u8]) -> Result<()> {
     // SAFETY: the kernel reads as many bytes as the slice has.
-    unsafe { call3(k::__NR_sethostname, [name.as_ptr() as usize, name.len(), 0]) }.map(drop)
+    unsafe { run3(k::__NR_sethostname, [name.as_ptr() as usize, name.len(), 0]) }
 }

@@ -3,7 +3,7 @@
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
-use super::{Errno, Result, call, call3};
+use super::{Errno, Result, call, call3, run};
 
 /// The kernel's own signal set has 64 bits on every supported processor.
 const SET_SIZE: usize = 8;
@@ -126,7 +126,7 @@ pub fn restore(signal: Signal, disposition: &Disposition) -> Result<()> {
         0,
     ];
     // SAFETY: after execve(2) a disposition is default or ignored, so no handler is set here.
-    unsafe { call(k::__NR_rt_sigaction, arguments) }.map(drop)
+    unsafe { run(k::__NR_rt_sigaction, arguments) }
 }
 
 fn empty_mask() -> k::kernel_sigset_t {

@@ -147,7 +147,7 @@ impl Scene {
             fs::create_dir(&home).unwrap();
         }
         for file in files {
-            give(&home.join(file), USER);
+            give_file(&home.join(file), USER);
         }
         Scene {
             kind,
@@ -185,7 +185,7 @@ impl Scene {
             .stdin(Stdio::null())
             .current_dir("/")
             .env(MARK, &self.mark);
-        enter_group(&mut command, &self.home);
+        start_in(&mut command, &self.home);
         if self.kind.is_users() {
             become_user(&mut command);
         }

@@ -423,19 +423,19 @@ impl TestGroup {
 
     /// Has `command` start inside.
     pub fn contain(&self, command: &mut Command) {
-        enter_group(command, &self.0);
+        start_in(command, &self.0);
     }
 }
 
 /// Gives a file of a control group to a user. There is no cgroup.kill before Linux 5.14.
-pub fn give(file: &Path, uid: u32) {
+pub fn give_file(file: &Path, uid: u32) {
     if file.exists() || !file.ends_with("cgroup.kill") {
         std::os::unix::fs::chown(file, Some(uid), Some(uid)).unwrap();
     }
 }
 
-/// Has `command` start in a control group, entered as root.
-pub fn enter_group(command: &mut Command, group: &Path) {
+/// Has `command` start in a control group. Before [`become_user`], for groups of root's.
+pub fn start_in(command: &mut Command, group: &Path) {
     let procs = CString::new(group.join("cgroup.procs").to_str().unwrap()).unwrap();
     // SAFETY: only system calls between fork and execve.
     unsafe {
