@@ -377,7 +377,7 @@ impl Cgroup {
                     let _ = self.thaw();
                 }
                 None => {
-                    self.kill_each()?;
+                    self.kill_each();
                     // What could not be frozen may have forked.
                     wait = wait.min(100);
                 }
@@ -389,10 +389,16 @@ impl Cgroup {
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
     /// its pid to another. Then it is thawed: before Linux 5.17 what stood before its tracer when
     /// it was killed freezes with the SIGKILL pending.
-    fn kill_each(&self) -> Result<()> {
+    fn kill_each(&self) {
         // What cannot be frozen is killed all the same.
         let _ = self.freeze();
-        visit_members(self.directory.fd(), KILLED_DEPTH, &mut Visit::Kill)
+        // The group's own by a descriptor that is open: where a box is lent, a guard that took
+        // another's place may open nothing in there. Nor could the command make groups there.
+        for pid in Pids::of(self.procs.fd()) {
+            let _ = process::send(pid, Signal::SIGKILL);
+        }
+        let _ = visit_members(self.directory.fd(), KILLED_DEPTH, &mut Visit::Kill);
+        let _ = self.thaw();
     }
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
