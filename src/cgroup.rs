@@ -395,11 +395,11 @@ impl Cgroup {
             match &self.kill {
                 Some(kill) => {
                     fd::write(kill.fd(), b"1")?;
-                    // As in `kill_each`.
+                    // As when they are killed one by one.
                     let _ = self.thaw();
                 }
                 None => {
-                    self.kill_each()?;
+                    self.kill_each();
                     // What could not be frozen may have forked.
                     wait = wait.min(100);
                 }
@@ -409,15 +409,18 @@ impl Cgroup {
     }
 
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
-    /// its pid to another.
-    fn kill_each(&self) -> Result<()> {
+    /// its pid to another. Then it is thawed: before Linux 5.17 what stood before its tracer when
+    /// it was killed freezes with the SIGKILL pending.
+    fn kill_each(&self) {
         // What cannot be frozen is killed all the same.
         let _ = self.freeze();
-        let top = self.directory.fd();
-        visit_groups(top, KILLED_DEPTH, &mut Visit::Kill)?;
-        // SIGKILL ends what is frozen, too, but before Linux 5.17 not what stood before its tracer
-        // meanwhile: that freezes with the signal pending.
-        visit_groups(top, KILLED_DEPTH, &mut Visit::Thaw)
+        // The group's own by a descriptor that is open: where a box is lent, a guard that took
+        // another's place may open nothing in there. Nor could the command make groups there.
+        for pid in Pids::of(self.procs.fd()) {
+            let _ = process::send(pid, Signal::SIGKILL);
+        }
+        let _ = visit_groups(self.directory.fd(), KILLED_DEPTH, &mut Visit::Kill);
+        let _ = self.thaw();
     }
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
@@ -534,28 +537,22 @@ const NAMED_DEPTH: u32 = 6;
 /// And to be killed one by one.
 const KILLED_DEPTH: u32 = 64;
 
-/// What is done to a group.
+/// What is done to each process of a group.
 enum Visit<'a> {
-    /// Its processes are named, but for one.
+    /// It is named, but for one.
     Name(&'a mut Processes, Option<Pid>),
-    /// They are killed.
+    /// It is killed, and the group thawed when all below it are.
     Kill,
-    /// It is thawed.
-    Thaw,
 }
 
-/// Does so to a group and to those below it, by recursion of limited depth.
+/// The processes of a group and of those below it, by recursion of limited depth.
 fn visit_groups(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
-    if let Visit::Thaw = visit {
-        let freeze = fd::openat(group, c"cgroup.freeze", Mode::Write)?;
-        fd::write(freeze.fd(), b"0")?;
-    }
     let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
     for pid in Pids::of(procs.fd()) {
         match visit {
             Visit::Name(found, except) if *except != Some(pid) => found.add(pid),
             Visit::Kill => drop(process::send(pid, Signal::SIGKILL)),
-            Visit::Name(..) | Visit::Thaw => {}
+            Visit::Name(..) => {}
         }
     }
     let mut listing = Listing::new();
@@ -565,6 +562,10 @@ fn visit_groups(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
             let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
             visit_groups(child.fd(), depth - 1, visit)?;
         }
+    }
+    if matches!(visit, Visit::Kill) {
+        let freeze = fd::openat(group, c"cgroup.freeze", Mode::Write)?;
+        fd::write(freeze.fd(), b"0")?;
     }
     Ok(())
 }

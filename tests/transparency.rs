@@ -115,14 +115,22 @@ fn compare_and_find(lines: &[&str], prepare: impl Fn(&mut Command)) {
 
 fn close_on_exec_from(first: u32) -> std::io::Result<()> {
     // SAFETY: numbers only.
-    check(unsafe {
+    let done = check(unsafe {
         libc::syscall(
             libc::SYS_close_range,
             first,
             u32::MAX,
             libc::CLOSE_RANGE_CLOEXEC,
         )
-    })
+    });
+    // That flag is of Linux 5.11.
+    if done.is_err() {
+        for fd in first as i32..1024 {
+            // SAFETY: numbers only. What is not open is none the worse for it.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
 }
 
 fn hex(kind: &str, bytes: &[u8]) -> String {

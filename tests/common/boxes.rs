@@ -147,7 +147,7 @@ impl Scene {
             fs::create_dir(&home).unwrap();
         }
         for file in files {
-            std::os::unix::fs::chown(home.join(file), Some(USER), Some(USER)).unwrap();
+            give_file(&home.join(file), USER);
         }
         Scene {
             kind,

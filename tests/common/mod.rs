@@ -427,6 +427,13 @@ impl TestGroup {
     }
 }
 
+/// Gives a file of a control group to a user. There is no cgroup.kill before Linux 5.14.
+pub fn give_file(file: &Path, uid: u32) {
+    if file.exists() || !file.ends_with("cgroup.kill") {
+        std::os::unix::fs::chown(file, Some(uid), Some(uid)).unwrap();
+    }
+}
+
 /// Has `command` start in a control group. Before [`become_user`], for groups of root's.
 pub fn start_in(command: &mut Command, group: &Path) {
     let procs = CString::new(group.join("cgroup.procs").to_str().unwrap()).unwrap();
@@ -444,8 +451,27 @@ pub fn start_in(command: &mut Command, group: &Path) {
 
 impl Drop for TestGroup {
     fn drop(&mut self) {
-        let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        eventually("the test's group can be removed", || remove_group(&self.0));
+        eventually("the test's group can be removed", || {
+            kill_group(&self.0);
+            remove_group(&self.0)
+        });
+    }
+}
+
+/// At once, or before Linux 5.14 one by one.
+fn kill_group(path: &Path) {
+    if fs::write(path.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let procs = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    for pid in procs.lines() {
+        // SAFETY: numbers only.
+        unsafe { libc::kill(pid.parse().unwrap(), libc::SIGKILL) };
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kill_group(&entry.path());
+        }
     }
 }
 
