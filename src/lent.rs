@@ -16,7 +16,8 @@ pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> Packed {
     let Some(program) = program else {
         return packed!("");
     };
-    if caller.uid == 0 || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
+    let is_without = caller.uid != 0 && caller.needs_user_namespace();
+    if !is_without || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
         return packed!("");
     }
     if caller.is_half_lent {

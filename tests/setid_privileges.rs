@@ -816,9 +816,7 @@ fn no_file_takes_the_place_of_a_closed_standard_descriptor() {
                         continue;
                     }
                     if call.ends_with("= 0") || call.ends_with("= 1") || call.ends_with("= 2") {
-                        if call.contains("\"/\", O_RDONLY|O_CLOEXEC|O_PATH")
-                            || call.contains("\"/\", O_RDONLY|O_PATH|O_CLOEXEC")
-                        {
+                        if call.contains("\"/\", O_RDONLY|") && call.contains("O_PATH") {
                             fillers += 1;
                         } else {
                             assert!(!call.starts_with("open"), "{call}");
@@ -979,9 +977,9 @@ fn what_the_guard_says_of_a_start_that_failed_is_written_without_privileges() {
             "trace=write,setresuid,capset,execve,unlinkat",
             "-e",
             "inject=unlinkat:error=EBUSY",
-            // The stub's retirement, behind what it was narrowed by.
+            // The stub's retirement, behind what it was narrowed by and what it forked within.
             "-e",
-            "inject=capset:error=EPERM:when=3",
+            "inject=capset:error=EPERM:when=5",
         ];
         let output = run(ground.traced(install, &strace, &["-c"], &["true"]));
         assert_eq!(output.status.code(), Some(125));
@@ -1147,10 +1145,10 @@ fn what_waits_holds_the_least() {
             assert_eq!(group_of(guard), place);
             let found = descriptors(guard);
             let count = |kind: &str| found.iter().filter(|target| *target == kind).count();
-            // Fillers of 0 to 2; the link; the parent twice, the group and four files of it.
+            // Fillers of 0 to 2; the link; the parent, the group and four files of it.
             assert_eq!(count("/"), 3, "{found:?}");
             assert_eq!(count("socket"), 1, "{found:?}");
-            assert_eq!(found.len(), 11, "{found:?}");
+            assert_eq!(found.len(), 10, "{found:?}");
             crew.end();
         }
     });
