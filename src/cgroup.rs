@@ -91,21 +91,59 @@ pub struct Cgroup {
 /// # Errors
 /// ENOENT where there is no cgroup v2, or where the group cannot be reached in it.
 pub fn own_group() -> Result<OwnedFd> {
+    find_own(|root, path| open_cgroup2(root.fd(), path.as_cstr()))
+}
+
+/// The nearest group, from that one upwards, in which `uid` can change nothing, nor in any above it:
+/// neither move processes nor kill, freeze or make groups. Whether that is another one.
+///
+/// # Errors
+/// As [`own_group`]; ENODEV where there is none in the hierarchy as far as it can be seen.
+pub fn beyond_reach(uid: u32) -> Result<(OwnedFd, bool)> {
+    find_own(|root, path| descend(root, path.as_bytes(), uid))
+}
+
+/// Has `find` look in each place where the hierarchy may be, until it is found.
+fn find_own<T>(find: impl Fn(OwnedFd, &Path) -> Result<T>) -> Result<T> {
     let mut text = [0; 4096];
     let told = read_own_path(&mut text);
     if let Ok(path) = &told {
         // Alone, or beside v1. The path is missing where only a part of the hierarchy is mounted.
         for mount_point in [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"] {
             let root = open_cgroup2(Fd::CWD, mount_point);
-            if let Ok(group) = root.and_then(|root| open_cgroup2(root.fd(), path.as_cstr())) {
-                return Ok(group);
+            if let Ok(found) = root.and_then(|root| find(root, path)) {
+                return Ok(found);
             }
         }
     }
     let root = fs::detached_mount(c"cgroup2").map_err(|_| Errno::ENOENT)?;
     // The kernel tells the path only once cgroup2 has been mounted since it started.
     let path = told.or_else(|_| read_own_path(&mut text))?;
-    open_cgroup2(root.fd(), path.as_cstr())
+    find(root, &path)
+}
+
+/// From the root down, not up: from the group of a box within a box, which has mode 0700, its
+/// caller cannot go up. Who rules a group rules those inside, takes processes out of them, kills and
+/// freezes; so the first that `uid` rules decides.
+fn descend(root: OwnedFd, path: &[u8], uid: u32) -> Result<(OwnedFd, bool)> {
+    let mut group = root;
+    for part in parts(path, b'/') {
+        let mut name = Name::new();
+        name.push(part)?;
+        // The root itself is the path's first part, and a path that ends there has an empty one.
+        if !part.is_empty() {
+            let inner = open_cgroup2(group.fd(), name.as_cstr())?;
+            if is_within_reach(inner.fd(), uid) {
+                return if part == b"." {
+                    Err(Errno::ENODEV)
+                } else {
+                    Ok((group, true))
+                };
+            }
+            group = inner;
+        }
+    }
+    Ok((group, false))
 }
 
 /// The group at a path that a root caller gave.
@@ -160,35 +198,6 @@ pub fn parse_own_path(text: &[u8]) -> Option<&[u8]> {
 #[must_use]
 pub fn is_delegated(group: Fd) -> bool {
     fs::may_write(group, c".") && fs::may_write(group, c"cgroup.procs")
-}
-
-/// The nearest group, from `group` upwards, in which `uid` can change nothing, nor in any above it:
-/// neither move processes nor kill, freeze or make groups. Whether that is another one.
-///
-/// # Errors
-/// ENODEV where there is none in the hierarchy as far as it can be seen.
-pub fn beyond_reach(mut group: OwnedFd, uid: u32) -> Result<(OwnedFd, bool)> {
-    let mut found = None;
-    let mut is_another = false;
-    loop {
-        // Who rules a group rules those inside: takes processes out of them, kills and freezes.
-        if is_within_reach(group.fd(), uid) {
-            found = None;
-        } else if found.is_none() {
-            let directory = fd::openat(group.fd(), c".", Mode::Directory)?;
-            found = Some((directory, is_another));
-        }
-        // Above the root of a mount is what it is mounted on; one that nobody sees is its own parent.
-        let parent = fd::openat(group.fd(), c"..", Mode::Path)?;
-        if fs::magic(parent.fd())? != CGROUP2_MAGIC
-            || fs::inode(parent.fd())? == fs::inode(group.fd())?
-        {
-            break;
-        }
-        group = parent;
-        is_another = true;
-    }
-    found.ok_or(Errno::ENODEV)
 }
 
 /// Whether `uid`, this process's real one, can change something in `group`, or allow itself to: the

@@ -96,9 +96,7 @@ fn find_parent(plan: &Plan, missing: &mut Missing) -> Result<Option<Parent>, Fai
                 is_another: false,
             }));
         }
-        Authority::Lent => {
-            cgroup::own_group().and_then(|group| cgroup::beyond_reach(group, plan.caller.uid))
-        }
+        Authority::Lent => cgroup::beyond_reach(plan.caller.uid),
         Authority::Own => match plan.group_parent {
             Some(path) => cgroup::given_group(path),
             None => cgroup::own_group(),

@@ -76,11 +76,6 @@ pub fn owner_of(directory: Fd, name: &CStr) -> Result<u32> {
     status(directory, name, 0).map(|status| status.stx_uid)
 }
 
-/// statx(2): the file's number in its file system.
-pub fn inode(fd: Fd) -> Result<u64> {
-    status(fd, c"", k::AT_EMPTY_PATH).map(|status| status.stx_ino)
-}
-
 /// Whether the file has root's set-user-id bit.
 #[must_use]
 pub fn is_set_user_id(path: &CStr) -> bool {
@@ -94,7 +89,7 @@ fn status(directory: Fd, path: &CStr, flags: u32) -> Result<k::statx> {
         directory.raw(),
         path.as_ptr() as usize,
         flags as usize,
-        (k::STATX_UID | k::STATX_MODE | k::STATX_INO) as usize,
+        (k::STATX_UID | k::STATX_MODE) as usize,
         status.as_mut_ptr() as usize,
     ];
     // SAFETY: a NUL-ended path; the kernel writes one statx.
