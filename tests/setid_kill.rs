@@ -584,6 +584,25 @@ fn a_group_that_cannot_be_removed_is_told_of() {
 
 // ---- Deaths during the start.
 
+/// With no group there is no guard: the kernel kills the init when the stub dies.
+#[test]
+fn an_init_that_is_stopped_dies_with_its_stub() {
+    needs_root!();
+    for install in INSTALLS {
+        let ground = Ground::delegated(USER);
+        let witness = Witness::new(USER);
+        let mut live = Live::ready(ground.boxed(install, &["-p"], &witness.words()));
+        let init = children(live.stub())[0];
+        for pid in [live.stub(), init] {
+            assert!(kill_as(USER, pid as i32, libc::SIGSTOP));
+            eventually("it is stopped", || state(pid) == Some('T'));
+        }
+        kill_stub(&ground, live.stub());
+        assert_eq!(signal_of(live.status()), Some(libc::SIGKILL));
+        ground.until_gone();
+    }
+}
+
 /// The parent-death signal of an init whose stub is dead already never comes; and an init that is
 /// stopped sees no end of a link.
 #[test]
@@ -717,14 +736,26 @@ fn roots_command_that_moves_itself_out_dies_with_its_pid_namespace() {
     let ground = Ground::new(USER);
     let word = token("moved");
     let mut command = ground.as_root(program().to_str().unwrap());
+    let up = scratch(0).join("up");
     let script = format!(
-        "echo $$ >{}/cgroup.procs || exit 9; setsid {} & sleep 0.1; exit 3",
+        "echo $$ >{}/cgroup.procs || exit 9
+        setsid sh -c 'cat /proc/self/cgroup >{2}; sleep 100000; :' {1} &
+        until test -s {2}; do :; done
+        exit 3",
         cgroup_mount().display(),
-        sleeper(&word),
+        word,
+        up.display(),
     );
     command.args(["--quiet", "-cp", "sh", "-c", &script]);
-    assert_eq!(run(command).status.code(), Some(3));
-    assert_eq!(alive(&word), []);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    assert_eq!(wait_for(&mut child).code(), Some(3));
+    assert!(!fs::read_to_string(&up).unwrap().contains("phasebox:"));
+    let left = alive(&word);
+    for pid in &left {
+        kill(*pid, libc::SIGKILL);
+    }
+    assert_eq!(left, []);
     ground.until_gone();
 }
 
