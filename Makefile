@@ -26,14 +26,22 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # purpose are no fault.
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
-.PHONY: all test test-installed check fmt clippy fuzz sanitize portage-test size install install-files \
-	install-setuid install-caps clean help
+.PHONY: all test test-installed check fmt clippy fuzz sanitize portage-test kernels size install \
+	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
 	$(CARGO) build --release --locked $(FEATURES)
 
 test: ## run the tests (as root: all of them; as another user the others say SKIPPED)
 	$(CARGO) test --release --locked --no-fail-fast
+
+# The unit tests are of no installed program.
+test-installed: ## the same of the program installed set-user-id, and with capabilities (as root)
+	@status=0; for install in setuid caps; do \
+		echo "PHASEBOX_INSTALL=$$install"; \
+		PHASEBOX_INSTALL=$$install $(CARGO) test --release --locked --no-fail-fast --test '*' \
+			|| status=1; \
+	done; exit $$status
 
 check: fmt clippy test ## formatting, lints and tests
 
@@ -57,36 +65,44 @@ sanitize: ## the unit tests, with AddressSanitizer
 portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and sources)
 	PHASEBOX=$(abspath $(PROGRAM)) tests/portage/run
 
+kernels: ## tests in Linux 5.10, 6.1, 6.12 and the newest, in QEMU (root, on Debian; fetches the kernels)
+	tests/kernels/run
+
 size: all ## the size of the stripped program in bytes
 	@strip -o $(PROGRAM).stripped $(PROGRAM)
 	@wc -c < $(PROGRAM).stripped
 	@rm $(PROGRAM).stripped
 
+define install-files
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DOCDIR)/portage
+	$(INSTALL) -m 644 README.md SECURITY.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 644 contrib/portage/* $(DESTDIR)$(DOCDIR)/portage
+endef
+
 # Without a set-id bit and without capabilities: root gets everything, others a user namespace.
-install: install-files ## install below $(DESTDIR)$(PREFIX)
+install: all ## install below $(DESTDIR)$(PREFIX)
+	$(install-files)
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(BINDIR)/phasebox
 
 # Not readable by those who may call it: Gentoo's libsandbox traces a set-id file that it can read,
 # and then it gets no privileges. The owner first: a change of owner takes the bits away.
-install-setuid: install-files ## the same, set-user-id root for the members of $(GROUP)
-	@getent group $(GROUP) >/dev/null || { echo "install-setuid: there is no group '$(GROUP)'; choose one by GROUP=" >&2; exit 1; }
-	@test "$(SETUID)" != no || { echo "install-setuid: SETUID=no builds a program that refuses to run so" >&2; exit 1; }
+install-setuid: may-lend all ## the same, set-user-id root for the members of $(GROUP)
+	$(install-files)
 	$(INSTALL) -m 700 $(PROGRAM) $(DESTDIR)$(BINDIR)/phasebox
-	chown root:$(GROUP) $(DESTDIR)$(BINDIR)/phasebox
+	chown root:"$(GROUP)" $(DESTDIR)$(BINDIR)/phasebox
 	chmod 4710 $(DESTDIR)$(BINDIR)/phasebox
 
-install-caps: install-files ## the same, with file capabilities for the members of $(GROUP)
-	@getent group $(GROUP) >/dev/null || { echo "install-caps: there is no group '$(GROUP)'; choose one by GROUP=" >&2; exit 1; }
-	@test "$(SETUID)" != no || { echo "install-caps: SETUID=no builds a program that does not use them" >&2; exit 1; }
+install-caps: may-lend all ## the same, with file capabilities for the members of $(GROUP)
+	$(install-files)
 	$(INSTALL) -m 700 $(PROGRAM) $(DESTDIR)$(BINDIR)/phasebox
-	chown root:$(GROUP) $(DESTDIR)$(BINDIR)/phasebox
+	chown root:"$(GROUP)" $(DESTDIR)$(BINDIR)/phasebox
 	chmod 710 $(DESTDIR)$(BINDIR)/phasebox
 	setcap $(CAPS) $(DESTDIR)$(BINDIR)/phasebox
 
-install-files: all
-	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DOCDIR)/portage
-	$(INSTALL) -m 644 README.md SECURITY.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
-	$(INSTALL) -m 644 contrib/portage/* $(DESTDIR)$(DOCDIR)/portage
+# Before anything is built or installed.
+may-lend:
+	@test "$(SETUID)" != no || { echo "SETUID=no builds a program that lends nothing" >&2; exit 1; }
+	@getent group "$(GROUP)" >/dev/null || { echo "there is no group '$(GROUP)'; choose one by GROUP=" >&2; exit 1; }
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -75,7 +75,8 @@ fn number(line: &[u8], field: Field) -> Option<u32> {
 }
 
 /// Puts lines together from bytes. Of a line that is too long (a group with many members) only
-/// the beginning is kept, which holds all the fields that are looked at.
+/// the beginning is kept, which holds all the fields that are looked at; it ends with what is no
+/// digit, so that a number that is cut off is none.
 struct Lines {
     length: usize,
     line: [u8; 512],
@@ -98,6 +99,8 @@ impl Lines {
         if let Some(place) = self.line.get_mut(self.length) {
             *place = byte;
             self.length += 1;
+        } else if let Some(last) = self.line.last_mut() {
+            *last = b'?';
         }
         None
     }
@@ -133,6 +136,15 @@ mod tests {
         let read = lines(&long);
         assert_eq!(parse(&read[0], Key::Name(b"g")), Some((Some(7), None)));
         assert_eq!(parse(&read[1], Key::Name(b"h")), Some((Some(8), None)));
+    }
+
+    #[test]
+    fn a_number_that_is_cut_off_is_none() {
+        let cut = [b"n:".to_vec(), std::vec![b'x'; 506], b":1234:\n".to_vec()].concat();
+        assert_eq!(parse(&lines(&cut)[0], Key::Name(b"n")), None);
+        let whole = [b"n:".to_vec(), std::vec![b'x'; 505], b":1234\n".to_vec()].concat();
+        let read = lines(&whole);
+        assert_eq!(parse(&read[0], Key::Name(b"n")), Some((Some(1234), None)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::sys::poll::{self, Deadline, Event, Milliseconds};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::words::parts;
-use crate::sys::{Errno, Result, ids};
+use crate::sys::{Errno, Result};
 
 /// CGROUP2_SUPER_MAGIC of linux/magic.h: tells the real thing from a directory that looks alike.
 const CGROUP2_MAGIC: u32 = 0x6367_7270;
@@ -87,14 +87,28 @@ pub struct Cgroup {
 /// # Errors
 /// ENOENT where there is no cgroup v2, or where the group cannot be reached in it.
 pub fn own_group() -> Result<OwnedFd> {
+    find_own(None, &mut false)
+}
+
+/// The nearest group, from that one upwards, in which `uid` can change nothing, nor in any above it:
+/// neither move processes nor kill, freeze or make groups. Tells whether that `is_another`.
+///
+/// # Errors
+/// As [`own_group`]; ENODEV where there is none in the hierarchy as far as it can be seen.
+pub fn beyond_reach(uid: u32, is_another: &mut bool) -> Result<OwnedFd> {
+    find_own(Some(uid), is_another)
+}
+
+/// Looks in each place where the hierarchy may be, until the group is found.
+fn find_own(ruler: Option<u32>, is_another: &mut bool) -> Result<OwnedFd> {
     let mut path = Path::new();
     let told = read_own_path(&mut path);
     if told.is_ok() {
         // Alone, or beside v1. The path is missing where only a part of the hierarchy is mounted.
         for mount_point in [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"] {
             let root = open_cgroup2(Fd::CWD, mount_point);
-            if let Ok(group) = root.and_then(|root| open_cgroup2(root.fd(), path.as_cstr())) {
-                return Ok(group);
+            if let Ok(found) = root.and_then(|root| find_below(root, &path, ruler, is_another)) {
+                return Ok(found);
             }
         }
     }
@@ -103,7 +117,42 @@ pub fn own_group() -> Result<OwnedFd> {
         // The kernel tells the path only once cgroup2 has been mounted since it started.
         read_own_path(&mut path)?;
     }
-    open_cgroup2(root.fd(), path.as_cstr())
+    find_below(root, &path, ruler, is_another)
+}
+
+/// The group at `path`; or, where it has a ruler, the last on the way there that this uid does not
+/// rule.
+///
+/// That from the root down, not up: from the group of a box within a box, which has mode 0700, its
+/// caller cannot go up. Who rules a group rules those inside, takes processes out of them, kills and
+/// freezes; so the first that `ruler` rules decides.
+fn find_below(
+    root: OwnedFd,
+    path: &Path,
+    ruler: Option<u32>,
+    is_another: &mut bool,
+) -> Result<OwnedFd> {
+    let Some(uid) = ruler else {
+        return open_cgroup2(root.fd(), path.as_cstr());
+    };
+    let mut group = root;
+    for part in parts(path.as_bytes(), b'/') {
+        let mut name = Name::new();
+        name.push(part)?;
+        // The root itself is the path's first part, and a path that ends there has an empty one.
+        if !part.is_empty() {
+            let inner = open_cgroup2(group.fd(), name.as_cstr())?;
+            if is_within_reach(inner.fd(), uid) {
+                if part == b"." {
+                    return Err(Errno::ENODEV);
+                }
+                *is_another = true;
+                break;
+            }
+            group = inner;
+        }
+    }
+    Ok(group)
 }
 
 /// The group at a path that a root caller gave.
@@ -114,8 +163,9 @@ pub fn given_group(path: &CStr) -> Result<OwnedFd> {
     open_cgroup2(Fd::CWD, path)
 }
 
+/// As a place: the group of a box within a box is one that its caller cannot read.
 fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
-    let opened = fd::openat(directory, path, Mode::Directory)?;
+    let opened = fd::openat(directory, path, Mode::Path)?;
     fs::expect_magic(opened.fd(), CGROUP2_MAGIC)?;
     Ok(opened)
 }
@@ -155,37 +205,6 @@ pub fn parse_own_path(text: &[u8]) -> Option<&[u8]> {
 #[must_use]
 pub fn is_delegated(group: Fd) -> bool {
     fs::may_write(group, c".") && fs::may_write(group, c"cgroup.procs")
-}
-
-/// The nearest group, from `group` upwards, in which `uid` can change nothing, nor in any above it:
-/// neither move processes nor kill, freeze or make groups. Tells whether that `is_another`.
-///
-/// # Errors
-/// ENODEV where there is none in the hierarchy as far as it can be seen.
-pub fn beyond_reach(mut group: OwnedFd, uid: u32, is_another: &mut bool) -> Result<OwnedFd> {
-    let mut found = None;
-    let mut went_up = false;
-    loop {
-        // Who rules a group rules those inside: takes processes out of them, kills and freezes.
-        if is_within_reach(group.fd(), uid) {
-            found = None;
-        } else if found.is_none() {
-            found = Some(fd::openat(group.fd(), c".", Mode::Directory)?);
-            *is_another = went_up;
-        }
-        // Above the root of a mount is what it is mounted on; one that nobody sees is its own parent.
-        let parent = fd::openat(group.fd(), c"..", Mode::Path)?;
-        match fs::expect_magic(parent.fd(), CGROUP2_MAGIC) {
-            Err(Errno::ENODEV) => break,
-            result => result?,
-        }
-        if fs::inode(parent.fd())? == fs::inode(group.fd())? {
-            break;
-        }
-        group = parent;
-        went_up = true;
-    }
-    found.ok_or(Errno::ENODEV)
 }
 
 /// Whether `uid`, this process's real one, can change something in `group`, or allow itself to: the
@@ -238,11 +257,12 @@ impl Cgroup {
         }
     }
 
-    /// Makes a new group below `parent` and locks it; changes `seed` until no group is called so.
+    /// Makes a new group of `uid`'s below `parent` and locks it; changes `seed` until no group is
+    /// called so.
     ///
     /// # Errors
     /// What mkdir(2) says: EACCES, EROFS, EAGAIN for a limit of the groups above.
-    pub fn create(&mut self, parent: Fd, label: &[u8], seed: &mut Seed) -> Result<()> {
+    pub fn create(&mut self, parent: Fd, label: &[u8], seed: &mut Seed, uid: u32) -> Result<()> {
         let mut cleared = false;
         loop {
             // A name that is taken belongs to somebody else, whatever is in it.
@@ -262,7 +282,7 @@ impl Cgroup {
                 Err(Errno::EEXIST) => {}
                 // A limit on groups: it may be filled by some that nobody needs.
                 Err(Errno::EAGAIN) if !cleared => {
-                    remove_stale(parent);
+                    remove_stale(parent, uid);
                     cleared = true;
                 }
                 result => return result,
@@ -380,7 +400,7 @@ impl Cgroup {
         let mut found = Processes::new();
         // What cannot be read is not named.
         let mut visit = Visit::Name(&mut found, except);
-        let _ = visit_members(self.directory(), NAMED_DEPTH, &mut visit);
+        let _ = visit_groups(self.directory(), NAMED_DEPTH, &mut visit);
         found
     }
 
@@ -405,7 +425,8 @@ impl Cgroup {
     /// left this is one rmdir.
     ///
     /// # Errors
-    /// EBUSY where something is still alive after `end`; the group stays.
+    /// EBUSY where something is still alive after `end`; the group stays. EACCES where it is empty
+    /// and this process may not remove it.
     pub fn destroy(&self, end: Deadline) -> Result<()> {
         let mut is_last = false;
         loop {
@@ -437,8 +458,10 @@ impl Cgroup {
             wait = left.max(1);
             if self.is_killed_at_once() {
                 fd::write(self.killer(), b"1")?;
+                // As when they are killed one by one.
+                let _ = self.thaw();
             } else {
-                self.kill_each()?;
+                self.kill_each();
                 // What could not be frozen may have forked.
                 wait = wait.min(100);
             }
@@ -447,11 +470,18 @@ impl Cgroup {
     }
 
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
-    /// its pid to another. SIGKILL ends what is frozen, too.
-    fn kill_each(&self) -> Result<()> {
+    /// its pid to another. Then it is thawed: before Linux 5.17 what stood before its tracer when
+    /// it was killed freezes with the SIGKILL pending.
+    fn kill_each(&self) {
         // What cannot be frozen is killed all the same.
         let _ = self.freeze();
-        visit_members(self.directory(), KILLED_DEPTH, &mut Visit::Kill)
+        // The group's own by a descriptor that is open: where a box is lent, a guard that took
+        // another's place may open nothing in there. Nor could the command make groups there.
+        for pid in Pids::of(self.procs()) {
+            let _ = process::send(pid, Signal::SIGKILL);
+        }
+        let _ = visit_groups(self.directory(), KILLED_DEPTH, &mut Visit::Kill);
+        let _ = self.thaw();
     }
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
@@ -469,11 +499,6 @@ impl Cgroup {
         }
         Ok(())
     }
-
-    /// Removes the groups of boxes beside this one that nobody cleans up any more.
-    pub fn remove_stale(&self) {
-        remove_stale(self.parent);
-    }
 }
 
 impl Default for Cgroup {
@@ -488,26 +513,26 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes the groups of boxes below `parent` that nobody cleans up any more: all processes of a
-/// box died at once, or the power failed.
-fn remove_stale(parent: Fd) {
+/// Removes the groups of `uid`'s boxes below `parent` that nobody cleans up any more: all processes
+/// of a box died at once, or the power failed.
+pub fn remove_stale(parent: Fd, uid: u32) {
     let end = Deadline::after(TIME_FOR_STALE);
     // First all are killed, without waiting; then they are waited for, all in the same time, since
     // what cannot be killed must not keep a guard from its own box.
-    if !remove_stale_within(parent, Deadline::after(0)) {
-        remove_stale_within(parent, end);
+    if !remove_stale_within(parent, uid, Deadline::after(0)) {
+        remove_stale_within(parent, uid, end);
     }
 }
 
 /// Whether none is left.
-fn remove_stale_within(parent: Fd, end: Deadline) -> bool {
+fn remove_stale_within(parent: Fd, uid: u32, end: Deadline) -> bool {
     let mut listing = Listing::new();
     let mut removed = true;
     // A descriptor of its own: others share the position in `parent`.
-    if let (Ok(parent), Ok(users)) = (fd::openat(parent, c".", Mode::Directory), ids::user_ids()) {
+    if let Ok(parent) = fd::openat(parent, c".", Mode::Directory) {
         while let Some(name) = listing.next_directory(parent.fd()) {
             if is_directory_name(name.to_bytes()) {
-                let result = remove_if_stale(parent.fd(), name, users.effective, end);
+                let result = remove_if_stale(parent.fd(), name, uid, end);
                 removed &= result != Err(Errno::EBUSY);
             }
         }
@@ -576,25 +601,29 @@ const KILLED_DEPTH: u32 = 64;
 enum Visit<'a> {
     /// It is named, but for one.
     Name(&'a mut Processes, Option<Pid>),
-    /// It is killed.
+    /// It is killed, and the group thawed when all below it are.
     Kill,
 }
 
 /// The processes of a group and of those below it, by recursion of limited depth.
-fn visit_members(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
+fn visit_groups(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
     let procs = fd::openat(group, c"cgroup.procs", Mode::Read)?;
     for pid in Pids::of(procs.fd()) {
         match visit {
             Visit::Name(found, except) if *except != Some(pid) => found.add(pid),
-            Visit::Name(..) => {}
             Visit::Kill => drop(process::send(pid, Signal::SIGKILL)),
+            Visit::Name(..) => {}
         }
     }
     let mut listing = Listing::new();
     fd::rewind(group)?;
     while let Some(name) = listing.next_directory(group).filter(|_| depth > 0) {
         let child = fd::openat(group, name, Mode::Directory)?;
-        visit_members(child.fd(), depth - 1, visit)?;
+        visit_groups(child.fd(), depth - 1, visit)?;
+    }
+    if matches!(visit, Visit::Kill) {
+        let freeze = fd::openat(group, c"cgroup.freeze", Mode::Write)?;
+        fd::write(freeze.fd(), b"0")?;
     }
     Ok(())
 }

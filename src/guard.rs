@@ -135,7 +135,9 @@ fn prepare(
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;
+    let mut uid = caller.uid;
     if caller.authority == Authority::Lent {
+        uid = 0;
         // Where that cannot be, memory has to run out and the caller be quick.
         let _ = leave_oom_score();
     }
@@ -147,7 +149,8 @@ fn prepare(
     let [a, b, c, d, e, f, g, h, ..] = plan.random;
     let mut seed = Seed::new(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
     let label = plan.group_name.as_bytes();
-    group.create(parent, label, &mut seed).at(Step::MakeGroup)?;
+    let made = group.create(parent, label, &mut seed, uid);
+    made.at(Step::MakeGroup)?;
     let mut ready = Ok(());
     if group.is_killed_at_once() {
         ready = creds::give_up_killing(caller);
@@ -158,7 +161,7 @@ fn prepare(
         let _ = group.destroy(Deadline::after(cgroup::TIME_TO_DIE));
         return Err(failure);
     }
-    group.remove_stale();
+    cgroup::remove_stale(parent, uid);
     Ok(())
 }
 

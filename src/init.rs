@@ -52,6 +52,8 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
         return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
     }
     let signals = SignalFd::new().at(Step::StartInit)?;
+    // Before there is a command to see it; that one's own name comes with execve(2).
+    process::set_name(c"phasebox-init");
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),
         Some(command) => {
@@ -70,7 +72,6 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
 
 /// Keeps nothing of the caller's but standard error, and no more privileges than it needs.
 fn settle(plan: &Plan, link: Fd, signals: SignalFd) -> Result<(), Failure> {
-    process::set_name(c"phasebox-init");
     creds::retire(&plan.caller)?;
     process::die_with_parent().at(Step::StartInit)?;
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;

@@ -16,10 +16,14 @@ pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> Packed {
     let Some(program) = program else {
         return packed!("");
     };
-    if caller.uid == 0 || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
+    let is_without = caller.uid != 0 && caller.needs_user_namespace();
+    if !is_without || !(fs::is_set_user_id(program) || fs::has_capabilities(program)) {
         return packed!("");
     }
-    if ids::no_new_privileges() {
+    if caller.is_half_lent {
+        // What came with it is given back, and no_new_privs is this program's own.
+        caller.missing_capability()
+    } else if ids::no_new_privileges() {
         packed!("no_new_privs is set")
     } else if fs::is_nosuid(program) {
         packed!("its file system is mounted nosuid")

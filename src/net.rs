@@ -89,8 +89,9 @@ fn allow_ping(gid: u32) -> Result<(), Errno> {
     match set_ping_range(0, i32::MAX as u32) {
         // In a user namespace only what is mapped there is a group.
         Err(Errno::EINVAL) => set_ping_range(gid, gid),
-        // No /proc, or one that containers keep read-only.
-        Err(Errno::ENOENT | Errno::EROFS) => Ok(()),
+        // No /proc, or one that containers keep read-only, or the one of a box in a user namespace,
+        // whose files nobody owned before Linux 6.11.
+        Err(Errno::ENOENT | Errno::EROFS | Errno::EACCES) => Ok(()),
         result => result,
     }
 }

@@ -175,7 +175,9 @@ impl Plan {
             identity.uid = Some(uid);
             if group.is_none() {
                 let none = request.fault(Opt::User, Reason::NoPrimaryGroup);
-                let gid = accounts::look_up(PASSWD, Key::Id(uid), Field::PrimaryGroup);
+                // By the name, where there is one: several may share an id.
+                let key = accounts::parse_id(word).map_or(Key::Name(word), Key::Id);
+                let gid = accounts::look_up(PASSWD, key, Field::PrimaryGroup);
                 identity.gid = Some(gid.ok_or(none)?);
             }
         }

@@ -127,9 +127,8 @@ impl Running<'_> {
                 own.ok().filter(|group| cgroup::is_delegated(group.fd()))
             }
             Authority::Lent => {
-                let own = cgroup::own_group()?;
-                let found = cgroup::beyond_reach(own, caller.uid, &mut self.leaves_group)?;
-                Some(found)
+                let found = cgroup::beyond_reach(caller.uid, &mut self.leaves_group);
+                Some(found?)
             }
             Authority::Own => Some(match self.plan.group_parent {
                 Some(path) => cgroup::given_group(path)?,

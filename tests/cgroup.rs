@@ -7,7 +7,7 @@ mod boxes;
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -71,7 +71,7 @@ fn members(group: &Path) -> Vec<u32> {
 #[test]
 fn the_group_is_below_the_callers_own_and_called_as_the_command() {
     needs_root!();
-    for kind in Kind::WITH_GROUP {
+    for kind in Kind::with_group() {
         let scene = Scene::new(kind);
         let output = run(scene.boxed(&["/bin/cat", "/proc/self/cgroup"]));
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -165,7 +165,7 @@ fn traced(mut command: Command) -> Traced {
 #[test]
 fn the_directory_is_for_its_owner_alone_whatever_the_umask() {
     needs_root!();
-    for (kind, owner) in [(Group, 0), (Delegated, USER)] {
+    for kind in Kind::with_group_alone() {
         for umask in [0, 0o022, 0o777] {
             let scene = Scene::new(kind);
             let mut command = scene.script("echo ready; read x; exit 4");
@@ -179,7 +179,7 @@ fn the_directory_is_for_its_owner_alone_whatever_the_umask() {
             let mut live = Live::ready(command);
             let directory = fs::metadata(scene.only_group()).unwrap();
             assert_eq!(directory.permissions().mode() & 0o7777, 0o700);
-            assert_eq!(directory.uid(), owner);
+            assert_eq!(directory.uid(), kind.owner(), "{kind:?}");
             assert_eq!(live.end().0.code(), Some(4));
             scene.assert_nothing_left();
         }
@@ -189,7 +189,7 @@ fn the_directory_is_for_its_owner_alone_whatever_the_umask() {
 #[test]
 fn two_boxes_of_one_name_have_a_group_each() {
     needs_root!();
-    for kind in [Group, Delegated] {
+    for kind in Kind::with_group_alone() {
         let scene = Scene::new(kind);
         let script = "sed -n s/^0:://p /proc/self/cgroup; read x";
         let start = || Live::start(scene.boxed_with(&["--cgroup=same"], &["sh", "-c", script]));
@@ -321,7 +321,7 @@ fn a_group_that_cannot_be_joined_is_refused_and_removed() {
 #[test]
 fn groups_that_the_command_made_are_emptied_and_removed() {
     needs_root!();
-    for kind in Kind::WITH_GROUP {
+    for kind in Kind::with_group_to_write() {
         let scene = Scene::new(kind);
         let script = format!(
             "{} deep=$g; put() {{ sleep 100000 & echo $! > $1/cgroup.procs || exit 9; }}
@@ -340,6 +340,38 @@ fn groups_that_the_command_made_are_emptied_and_removed() {
             text(&output.stderr)
         );
         assert_eq!(text(&output.stderr), "");
+        scene.assert_nothing_left();
+    }
+}
+
+/// Neither into the group that it came from, nor elsewhere; nor can it kill or freeze its guard.
+#[test]
+fn a_command_changes_nothing_in_a_group_that_is_lent_and_cannot_leave_it() {
+    needs_root!();
+    lent_only!();
+    let kinds = Kind::with_group();
+    for kind in kinds.into_iter().filter(|kind| kind.is_lent()) {
+        let scene = Scene::new(kind);
+        let (above, home) = (scene.group.0.display(), scene.home().display());
+        let script = format!(
+            "{} cd / || exit 9
+            try() {{ sh -c \"$1\" 2>/dev/null && echo \"done: $1\"; }}
+            try \"mkdir $g/x\"; try \"mkdir {above}/x\"
+            for file in cgroup.procs cgroup.threads; do
+                for group in $g {above} {above}/phasebox:guards {home}; do
+                    try \"echo $$ >$group/$file\"
+                done
+            done
+            for group in $g {above} {above}/phasebox:guards; do
+                try \"echo 1 >$group/cgroup.freeze\"; try \"echo 1 >$group/cgroup.kill\"
+            done
+            sed -n s/^0:://p /proc/self/cgroup; exit 3",
+            find_own_group()
+        );
+        let output = run(scene.script(&script));
+        assert_eq!(output.status.code(), Some(3), "{kind:?}: {output:?}");
+        let told = text(&output.stdout);
+        assert_named(told.trim_end(), &shown(&scene.group.0), "sh");
         scene.assert_nothing_left();
     }
 }
@@ -416,7 +448,8 @@ fn a_group_that_is_gone_already_is_success() {
 fn a_caller_whose_group_was_killed_once_can_start_a_box() {
     needs_root!();
     let scene = Scene::new(Group);
-    fs::write(scene.group.0.join("cgroup.kill"), "1").unwrap();
+    // Where there is no such file, nothing is remembered: before Linux 5.14.
+    let _ = fs::write(scene.group.0.join("cgroup.kill"), "1");
     let output = run(scene.script("sleep 100000 & exit 3"));
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     scene.assert_nothing_left();
@@ -425,7 +458,7 @@ fn a_caller_whose_group_was_killed_once_can_start_a_box() {
 #[test]
 fn a_box_whose_processes_all_died_is_removed_by_the_next_start() {
     needs_root!();
-    for kind in [Group, Delegated] {
+    for kind in Kind::with_group_alone() {
         let scene = Scene::new(kind);
         let script = "setsid sh -c 'trap \"\" TERM HUP INT; sleep 100000; :' & echo ready; wait";
         let mut live = Live::ready(scene.script(script));
@@ -487,12 +520,13 @@ fn what_is_only_called_alike_is_left_alone() {
 fn the_groups_of_other_users_are_left_alone() {
     needs_root!();
     let group = "phasebox:a.9223372036854775815";
-    // Root's boxes clear away root's, a user's clear away that user's.
-    for (kind, owner) in [(Group, USER), (Delegated, 0), (Delegated, USER + 1)] {
+    // Root's boxes clear away root's, as do those that are lent; a user's clear away that user's.
+    let other = if lent() { USER } else { 0 };
+    for (kind, owner) in [(Group, USER), (Delegated, other), (Delegated, USER + 1)] {
         let scene = Scene::new(kind);
         let other = leave_behind(&scene, group);
         for file in ["", "cgroup.procs", "cgroup.kill"] {
-            chown(other.join(file), Some(owner), Some(owner)).unwrap();
+            give_file(&other.join(file), owner);
         }
         assert!(run(scene.boxed(&["true"])).status.success());
         assert_eq!(members(&other).len(), 1, "{kind:?} {owner}");
@@ -579,7 +613,7 @@ fn of_fifty_boxes_of_one_name_one_is_killed_and_the_others_are_unharmed() {
 #[test]
 fn boxes_that_start_while_others_are_cleared_away_do_not_harm_each_other() {
     needs_root!();
-    for kind in [Group, Delegated] {
+    for kind in Kind::with_group_alone() {
         let scene = Scene::new(kind);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -636,18 +670,57 @@ fn a_user_whose_group_is_delegated_has_a_group_and_no_pid_namespace() {
     assert_named(&live.line(), &shown(&scene.group.0), "sh");
     assert_eq!(live.line(), USER.to_string());
     assert!(members(&scene.only_group()).contains(&pid));
+    assert_guarded(&scene, &live);
     assert_eq!(live.end().0.code(), Some(3));
     scene.assert_nothing_left();
+}
+
+/// Asserts whose the guard is, and that it is where the box's user can do nothing to it.
+fn assert_guarded(scene: &Scene, live: &Live) {
+    let guard = guard_of(live.stub());
+    assert_eq!(group_of(guard), scene.guards_group());
+    let status = fs::read_to_string(format!("/proc/{guard}/status")).unwrap();
+    let owner = scene.kind.owner();
+    for ids in [
+        format!("Uid:{}", format!("\t{owner}").repeat(4)),
+        format!("Gid:{}", format!("\t{owner}").repeat(4)),
+    ] {
+        assert!(status.lines().any(|line| line == ids), "{ids} in {status}");
+    }
+}
+
+#[test]
+fn where_rights_are_lent_the_group_is_the_nearest_in_which_the_user_can_change_nothing() {
+    needs_root!();
+    lent_only!();
+    for delegated in [
+        &[][..],
+        &[""],
+        &["cgroup.procs"],
+        &["cgroup.threads"],
+        &["cgroup.kill"],
+        &["cgroup.freeze"],
+    ] {
+        let scene = Scene::delegating(Rootless, delegated);
+        if delegated == ["cgroup.kill"] && !scene.home().join("cgroup.kill").exists() {
+            // Before Linux 5.14.
+            continue;
+        }
+        let script = "sed -n s/^0:://p /proc/self/cgroup; setsid sleep 100000 & read x; exit 3";
+        let mut live = Live::start(scene.script(script));
+        assert_named(&live.line(), &shown(&scene.group.0), "sh");
+        assert_guarded(&scene, &live);
+        assert_eq!(live.end().0.code(), Some(3));
+        scene.assert_nothing_left();
+    }
 }
 
 #[test]
 fn a_user_whose_group_is_not_wholly_delegated_has_a_pid_namespace() {
     needs_root!();
+    plain_install_only!();
     for delegated in [&[][..], &[""][..], &["cgroup.procs"][..]] {
-        let scene = Scene::new(Rootless);
-        for file in delegated {
-            chown(scene.group.0.join(file), Some(USER), Some(USER)).unwrap();
-        }
+        let scene = Scene::delegating(Rootless, delegated);
         let script = "readlink /proc/self/ns/pid; sed -n s/^0:://p /proc/self/cgroup;
             setsid sleep 100000 & read x; exit 3";
         let mut live = Live::start(scene.script(script));

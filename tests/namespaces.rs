@@ -65,7 +65,7 @@ fn each_option_makes_its_namespaces_and_no_other() {
                 .flat_map(|(_, kinds)| *kinds)
                 .copied()
                 .collect();
-            if caller == Caller::User {
+            if caller == Caller::User && !lent() {
                 expected.push("user");
             }
             assert_changed(caller, &options, &expected);
@@ -75,11 +75,16 @@ fn each_option_makes_its_namespaces_and_no_other() {
 }
 
 #[test]
-fn a_group_makes_no_namespace_for_root_and_stands_in_for_one_for_others() {
+fn a_group_that_can_be_made_makes_no_namespace_and_one_stands_in_where_none_can() {
     needs_root!();
     assert_changed(Caller::Root, &["-c"], &[]);
     assert_changed(Caller::Root, &["-nic"], &["net", "uts", "ipc"]);
-    assert_changed(Caller::User, &["-c"], &["user", "pid", "mnt"]);
+    if lent() {
+        assert_changed(Caller::User, &["-c"], &[]);
+        assert_changed(Caller::User, &["-nic"], &["net", "uts", "ipc"]);
+    } else {
+        assert_changed(Caller::User, &["-c"], &["user", "pid", "mnt"]);
+    }
 }
 
 #[test]
@@ -324,13 +329,15 @@ fn boxes_nest_three_deep() {
     }
 }
 
-/// The ways of an ordinary user, in place and below an init.
-const ROOTLESS: [Way; 2] = [WAYS[4], WAYS[5]];
+/// The ways of an ordinary user: in place, below an init, and with a group or what stands in for it.
+const USERS: [Way; 3] = [WAYS[4], WAYS[5], WAYS[6]];
 
 #[test]
 fn a_users_ids_are_mapped_to_themselves_and_nothing_else_is() {
     needs_root!();
-    for way in ROOTLESS {
+    // Where rights are lent, there is no user namespace and all ids are the host's.
+    plain_install_only!();
+    for way in USERS {
         for map in ["uid_map", "gid_map"] {
             let told = way.ask(&["cat", &format!("/proc/self/{map}")]);
             let numbers: Vec<&str> = told.split_whitespace().collect();
@@ -338,6 +345,19 @@ fn a_users_ids_are_mapped_to_themselves_and_nothing_else_is() {
         }
         let told = way.ask(&["cat", "/proc/self/setgroups"]);
         assert_eq!(told, "deny\n", "{way:?}");
+    }
+}
+
+#[test]
+fn where_rights_are_lent_a_users_ids_are_those_of_the_callers_user_namespace() {
+    needs_root!();
+    lent_only!();
+    for way in USERS {
+        for file in ["uid_map", "gid_map", "setgroups"] {
+            let path = format!("/proc/self/{file}");
+            let outside = fs::read_to_string(&path).unwrap();
+            assert_eq!(way.ask(&["cat", &path]), outside, "{way:?} {file}");
+        }
     }
 }
 
@@ -382,8 +402,8 @@ fn privileges_cannot_be_had_back() {
     let unmapped = expected.replacen("EPERM", "EINVAL", 2);
     for way in WAYS.into_iter().filter(|way| !way.is_root()) {
         let expected = match way.caller {
-            Caller::Root => expected,
-            Caller::User => &unmapped,
+            Caller::User if !lent() => &unmapped,
+            _ => expected,
         };
         assert_eq!(way.ask(&[probe(), "regain"]), expected, "{way:?}");
     }
@@ -400,7 +420,7 @@ fn a_set_user_id_program_gives_a_user_nothing_in_the_box() {
     if !outside.starts_with("64101 0 0\n") {
         skip!("set-user-id programs have no effect here");
     }
-    for way in ROOTLESS {
+    for way in USERS {
         assert_eq!(way.ask(&[word(&set_id), "ids"]), ORDINARY_IDS, "{way:?}");
     }
 }
@@ -408,25 +428,13 @@ fn a_set_user_id_program_gives_a_user_nothing_in_the_box() {
 #[test]
 fn the_groups_of_a_user_stay_its_groups() {
     needs_root!();
-    for options in ["-ni", "-nicpm"] {
-        let mut command = Command::new("setpriv");
-        command
-            .args([
-                "--reuid",
-                "64101",
-                "--regid",
-                "64101",
-                "--groups",
-                "64101,64103",
-            ])
-            .arg(program())
-            .args([options, probe(), "ids"])
-            .stdin(Stdio::null())
-            .current_dir("/");
-        let told = ask(command);
+    for options in ["-ni", "-nic", "-nicpm"] {
+        let ids = phasebox(&[options, probe(), "ids"]);
+        let told = ask(as_user(&ids, &["64101", "64103"]));
         // What is not mapped is shown as the overflow group, and still counts (no setgroups).
+        let unmapped = if lent() { "64103" } else { "65534" };
         let groups = told.lines().last().unwrap();
-        assert_eq!(groups, "groups: 64101 65534", "{options}");
+        assert_eq!(groups, format!("groups: 64101 {unmapped}"), "{options}");
     }
 }
 
@@ -435,15 +443,9 @@ fn a_file_that_a_group_may_not_read_stays_unreadable() {
     needs_root!();
     let secret = file("secret", b"secret\n", 0o604);
     std::os::unix::fs::chown(&secret, Some(0), Some(64103)).unwrap();
-    for options in ["-ni", "-nicpm"] {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid", "64101", "--regid", "64101", "--groups", "64103"])
-            .arg(program())
-            .args([options, "cat", word(&secret)])
-            .stdin(Stdio::null())
-            .current_dir("/");
-        let output = run(command);
+    for options in ["-ni", "-nic", "-nicpm"] {
+        let cat = phasebox(&[options, "cat", word(&secret)]);
+        let output = run(as_user(&cat, &["64103"]));
         assert_eq!(output.status.code(), Some(1), "{options}");
         assert_eq!(text(&output.stdout), "", "{options}");
         assert!(text(&output.stderr).contains("Permission denied"));

@@ -7,8 +7,6 @@ mod boxes;
 mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
-#[path = "common/installed.rs"]
-mod installed;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,9 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use boxes::{Live, ONE_SECOND};
+use common::installed::*;
 use common::*;
 use hostile::*;
-use installed::*;
 
 /// Options that the program takes different paths by.
 const OPTIONS: [&str; 3] = ["-c", "-cp", "-nicpm"];
@@ -319,7 +317,7 @@ fn the_guard_is_out_of_the_callers_reach() {
         }
         let mut limit = Command::new(hostile());
         limit.args(["limit", &guard.to_string(), "7"]);
-        become_member(&mut limit, USER);
+        become_in_group(&mut limit, USER);
         assert_eq!(text(&run(limit).stdout), "prlimit EPERM\n");
         let group = ground.top.0.join("phasebox:guards");
         for file in ["cgroup.procs", "cgroup.kill", "cgroup.freeze"] {
@@ -346,7 +344,7 @@ fn limits_on_the_running_stub_keep_nothing_alive() {
             let stub = live.stub().to_string();
             let mut limit = Command::new(hostile());
             limit.args(["limit", &stub, &resource.to_string()]);
-            become_member(&mut limit, USER);
+            become_in_group(&mut limit, USER);
             // It has nothing to lose.
             assert_eq!(text(&run(limit).stdout), "prlimit done\n");
             assert_eq!(fs::metadata(&ground.groups()[0]).unwrap().uid(), 0);
@@ -586,6 +584,25 @@ fn a_group_that_cannot_be_removed_is_told_of() {
 
 // ---- Deaths during the start.
 
+/// With no group there is no guard: the kernel kills the init when the stub dies.
+#[test]
+fn an_init_that_is_stopped_dies_with_its_stub() {
+    needs_root!();
+    for install in INSTALLS {
+        let ground = Ground::delegated(USER);
+        let witness = Witness::new(USER);
+        let mut live = Live::ready(ground.boxed(install, &["-p"], &witness.words()));
+        let init = children(live.stub())[0];
+        for pid in [live.stub(), init] {
+            assert!(kill_as(USER, pid as i32, libc::SIGSTOP));
+            eventually("it is stopped", || state(pid) == Some('T'));
+        }
+        kill_stub(&ground, live.stub());
+        assert_eq!(signal_of(live.status()), Some(libc::SIGKILL));
+        ground.until_gone();
+    }
+}
+
 /// The parent-death signal of an init whose stub is dead already never comes; and an init that is
 /// stopped sees no end of a link.
 #[test]
@@ -719,14 +736,26 @@ fn roots_command_that_moves_itself_out_dies_with_its_pid_namespace() {
     let ground = Ground::new(USER);
     let word = token("moved");
     let mut command = ground.as_root(program().to_str().unwrap());
+    let up = scratch(0).join("up");
     let script = format!(
-        "echo $$ >{}/cgroup.procs || exit 9; setsid {} & sleep 0.1; exit 3",
+        "echo $$ >{}/cgroup.procs || exit 9
+        setsid sh -c 'cat /proc/self/cgroup >{2}; sleep 100000; :' {1} &
+        until test -s {2}; do :; done
+        exit 3",
         cgroup_mount().display(),
-        sleeper(&word),
+        word,
+        up.display(),
     );
     command.args(["--quiet", "-cp", "sh", "-c", &script]);
-    assert_eq!(run(command).status.code(), Some(3));
-    assert_eq!(alive(&word), []);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    assert_eq!(wait_for(&mut child).code(), Some(3));
+    assert!(!fs::read_to_string(&up).unwrap().contains("phasebox:"));
+    let left = alive(&word);
+    for pid in &left {
+        kill(*pid, libc::SIGKILL);
+    }
+    assert_eq!(left, []);
     ground.until_gone();
 }
 

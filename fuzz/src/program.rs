@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use phasebox::accounts::{self, Field, Key};
 use phasebox::cgroup::{self, Seed};
-use phasebox::cli::{self, Request, Usage};
+use phasebox::cli::{Request, Usage};
 use phasebox::diag::{self, Processes};
 use phasebox::plan;
 use phasebox::sys::args::Strings;
@@ -24,9 +24,10 @@ pub enum Parsed {
 }
 
 pub fn parse(argv: Strings) -> Parsed {
-    match cli::parse(argv) {
-        Ok(request) if request.text().is_some() => Parsed::Text,
-        Ok(request) => Parsed::Run {
+    let mut request = Request::new(argv);
+    match request.read() {
+        Ok(()) if request.text().is_some() => Parsed::Text,
+        Ok(()) => Parsed::Run {
             command: request.command.iter().collect(),
             request,
         },

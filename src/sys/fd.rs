@@ -93,7 +93,7 @@ pub enum Mode {
     ReadWrite,
     /// A directory, to list it and to work below it; the last component is not a symbolic link.
     Directory,
-    /// A path only: holds a place, cannot be read or written (O_PATH).
+    /// The same, only to work below it (O_PATH): it need not be readable.
     Path,
 }
 
@@ -105,7 +105,7 @@ pub fn openat(directory: Fd, path: &CStr, mode: Mode) -> Result<OwnedFd> {
             Mode::Write => k::O_WRONLY,
             Mode::ReadWrite => k::O_RDWR,
             Mode::Directory => k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW,
-            Mode::Path => k::O_PATH,
+            Mode::Path => k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW,
         };
     let arguments = [directory.raw(), path.as_ptr() as usize, flags as usize];
     // SAFETY: a NUL-ended path that lives across the call.

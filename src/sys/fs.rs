@@ -81,12 +81,6 @@ pub fn is_owned_by(directory: Fd, name: &CStr, uid: u32) -> bool {
     statx(directory, name, &mut status).is_ok_and(|status| status.stx_uid == uid)
 }
 
-/// statx(2): the file's number in its file system.
-pub fn inode(fd: Fd) -> Result<u64> {
-    let mut status = MaybeUninit::zeroed();
-    statx(fd, c"", &mut status).map(|status| status.stx_ino)
-}
-
 /// Whether the file has root's set-user-id bit.
 #[must_use]
 pub fn is_set_user_id(path: &CStr) -> bool {
@@ -104,7 +98,7 @@ fn statx<'a>(
         directory.raw(),
         path.as_ptr() as usize,
         k::AT_EMPTY_PATH as usize,
-        (k::STATX_UID | k::STATX_MODE | k::STATX_INO) as usize,
+        (k::STATX_UID | k::STATX_MODE) as usize,
         status.as_mut_ptr() as usize,
     ];
     // SAFETY: a NUL-ended path; the kernel writes one statx.

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -27,31 +27,88 @@ pub enum Kind {
     Pid,
     /// Root, both.
     GroupAndPid,
-    /// A user without a group to make others in: a PID namespace stands in for it.
+    /// A user without a group to make others in: a PID namespace stands in for it. Where the
+    /// program's file lends rights, a control group beside the user's own processes.
     Rootless,
-    /// A user whose group is delegated: a control group.
+    /// A user whose group is delegated: a control group in it. Where the program's file lends
+    /// rights, above it, out of the user's reach.
     Delegated,
+    /// A user to whom rights are lent, a PID namespace.
+    LentPid,
+    /// A user to whom rights are lent, both.
+    LentGroupAndPid,
 }
 
 use Kind::*;
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Group, Pid, GroupAndPid, Rootless, Delegated];
-    pub const WITH_GROUP: [Kind; 3] = [Group, GroupAndPid, Delegated];
-    pub const WITH_INIT: [Kind; 3] = [Pid, GroupAndPid, Rootless];
+    /// Those that there are with the program as it is installed.
+    pub fn all() -> Vec<Kind> {
+        let mut all = vec![Group, Pid, GroupAndPid, Rootless, Delegated];
+        if lent() {
+            all.extend([LentPid, LentGroupAndPid]);
+        }
+        all
+    }
+
+    pub fn with_group() -> Vec<Kind> {
+        Kind::all().into_iter().filter(|k| k.has_group()).collect()
+    }
+
+    pub fn with_init() -> Vec<Kind> {
+        Kind::all().into_iter().filter(|k| k.has_init()).collect()
+    }
+
+    /// A control group and no PID namespace.
+    pub fn with_group_alone() -> Vec<Kind> {
+        let mut found = Kind::with_group();
+        found.retain(|kind| !kind.has_init());
+        found
+    }
+
+    /// Those whose command may make groups in the box's own.
+    pub fn with_group_to_write() -> Vec<Kind> {
+        let mut found = Kind::with_group();
+        found.retain(|kind| !kind.is_lent());
+        found
+    }
 
     pub fn has_group(self) -> bool {
-        Kind::WITH_GROUP.contains(&self)
+        match self {
+            Group | GroupAndPid | Delegated | LentGroupAndPid => true,
+            Rootless => lent(),
+            Pid | LentPid => false,
+        }
     }
 
     pub fn has_init(self) -> bool {
-        Kind::WITH_INIT.contains(&self)
+        match self {
+            Pid | GroupAndPid | LentPid | LentGroupAndPid => true,
+            Rootless => !lent(),
+            Group | Delegated => false,
+        }
+    }
+
+    /// Whether the caller is [`USER`].
+    pub fn is_users(self) -> bool {
+        !matches!(self, Group | Pid | GroupAndPid)
+    }
+
+    /// Whether the box is made with rights that the caller does not have: then its group and its
+    /// guard are root's.
+    pub fn is_lent(self) -> bool {
+        self.is_users() && lent()
+    }
+
+    /// Whom the box's group and its guard belong to.
+    pub fn owner(self) -> u32 {
+        if self.is_users() && !lent() { USER } else { 0 }
     }
 
     pub fn option(self) -> &'static str {
         match self {
-            Pid => "-p",
-            GroupAndPid => "-cp",
+            Pid | LentPid => "-p",
+            GroupAndPid | LentGroupAndPid => "-cp",
             Group | Rootless | Delegated => "-c",
         }
     }
@@ -60,26 +117,42 @@ impl Kind {
 /// A place to start boxes of one kind in.
 pub struct Scene {
     pub kind: Kind,
+    /// Where the groups of boxes are.
     pub group: TestGroup,
+    /// Where their callers are: there, or below, where the user may write.
+    home: PathBuf,
     mark: String,
 }
 
 impl Scene {
     pub fn new(kind: Kind) -> Scene {
-        let group = TestGroup::new("scene");
-        if kind == Delegated {
-            for file in [
+        let delegated: &[&str] = match kind {
+            Delegated => &[
                 "",
                 "cgroup.procs",
                 "cgroup.threads",
                 "cgroup.subtree_control",
-            ] {
-                std::os::unix::fs::chown(group.0.join(file), Some(USER), Some(USER)).unwrap();
-            }
+            ],
+            _ => &[],
+        };
+        Scene::delegating(kind, delegated)
+    }
+
+    /// A scene of which these files are the user's in the group of the boxes' callers.
+    pub fn delegating(kind: Kind, files: &[&str]) -> Scene {
+        let group = TestGroup::new("scene");
+        let mut home = group.0.clone();
+        if kind.is_lent() && !files.is_empty() {
+            home.push("delegated");
+            fs::create_dir(&home).unwrap();
+        }
+        for file in files {
+            give_file(&home.join(file), USER);
         }
         Scene {
             kind,
             group,
+            home,
             mark: token("mark"),
         }
     }
@@ -112,8 +185,8 @@ impl Scene {
             .stdin(Stdio::null())
             .current_dir("/")
             .env(MARK, &self.mark);
-        self.group.contain(&mut command);
-        if matches!(self.kind, Rootless | Delegated) {
+        start_in(&mut command, &self.home);
+        if self.kind.is_users() {
             become_user(&mut command);
         }
         command
@@ -153,14 +226,27 @@ impl Scene {
             .map(|entry| entry.path());
         let mut found: Vec<PathBuf> = entries
             .filter(|path| {
-                path.file_name()
-                    .unwrap()
-                    .to_string_lossy()
-                    .starts_with("phasebox:")
+                let name = path.file_name().unwrap().to_string_lossy();
+                name.starts_with("phasebox:") && name != "phasebox:guards"
             })
             .collect();
         found.sort();
         found
+    }
+
+    /// Where the callers of boxes are.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The group that the guards of such boxes are in, as long as they live.
+    pub fn guards_group(&self) -> PathBuf {
+        if self.home == self.group.0 {
+            self.home.clone()
+        } else {
+            // Root's alone: not where the user can kill all at once.
+            self.group.0.join("phasebox:guards")
+        }
     }
 
     /// The group of the only box.

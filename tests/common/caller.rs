@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::common::{Caller, become_user, program, scratch};
+use crate::common::{Caller, become_user, lent, program, scratch};
 
 /// A way to call the program: each takes another path through it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,13 +22,14 @@ const fn mode(caller: Caller, flags: &'static str) -> Mode {
 }
 
 /// All that differ.
-pub const MODES: [Mode; 6] = [
+pub const MODES: [Mode; 7] = [
     mode(Caller::Root, "-ni"),
     mode(Caller::Root, "-c"),
     mode(Caller::Root, "-p"),
     mode(Caller::Root, "-nicpm"),
     mode(Caller::User, "-ni"),
     mode(Caller::User, "-nic"),
+    mode(Caller::User, "-nicpm"),
 ];
 
 impl Mode {
@@ -37,9 +38,14 @@ impl Mode {
         self.flags == "-ni"
     }
 
-    /// Whether the command is in a PID namespace: an ordinary user's group is one.
+    /// Whether the command is in a control group of its own.
+    pub fn has_group(self) -> bool {
+        self.flags.contains('c') && (self.caller == Caller::Root || lent())
+    }
+
+    /// Whether the command is in a PID namespace: it stands in for a group that cannot be had.
     pub fn has_init(self) -> bool {
-        self.flags.contains('p') || (self.caller == Caller::User && self.flags.contains('c'))
+        self.flags.contains('p') || (self.flags.contains('c') && !self.has_group())
     }
 
     /// The program with its flags and `words`. The caller is root still: see [`Mode::enter`].

@@ -10,8 +10,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::caller::{check, in_child};
+use crate::common::installed::*;
 use crate::common::*;
-use crate::installed::*;
 
 /// What the contract calls one second, on a machine that has more to do than this.
 pub const ONE_SECOND: Duration = Duration::from_secs(10);

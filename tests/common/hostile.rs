@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::common::installed::*;
 use crate::common::*;
-use crate::installed::*;
 
 /// Every process that a place starts has this variable, however it changes its arguments.
 const MARK: &str = "PHASEBOX_TEST";
@@ -58,7 +58,7 @@ impl Ground {
     /// Any program, run from here as the caller.
     pub fn outside(&self, program: &str) -> Command {
         let mut command = self.as_root(program);
-        become_member(&mut command, self.uid);
+        become_in_group(&mut command, self.uid);
         command
     }
 
@@ -180,7 +180,7 @@ pub fn contain(command: &mut Command, group: &Path) {
 }
 
 /// Has `command` run as `uid`, of the group that may execute the installed program.
-pub fn become_member(command: &mut Command, uid: u32) {
+pub fn become_in_group(command: &mut Command, uid: u32) {
     // SAFETY: only system calls between fork and execve.
     unsafe {
         command.pre_exec(move || {
@@ -230,7 +230,7 @@ pub fn write_as(uid: u32, file: &Path, content: &'static str) -> bool {
 /// Does something in a process of a user's; what it answers. Only system calls.
 pub fn as_user(uid: u32, act: impl Fn() -> bool + Send + Sync + 'static) -> bool {
     let mut command = Command::new("true");
-    become_member(&mut command, uid);
+    become_in_group(&mut command, uid);
     // SAFETY: only system calls between fork and execve.
     unsafe {
         command.pre_exec(move || {

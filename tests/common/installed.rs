@@ -52,13 +52,18 @@ impl Install {
 
 /// A copy of the program of its own, root's and `group`'s, with this mode.
 pub fn install(name: &str, group: u32, mode: u32) -> PathBuf {
+    install_file(plain_program(), name, (0, group), mode)
+}
+
+/// A copy of a program of its own, with this owner, group and mode.
+pub fn install_file(program: &Path, name: &str, (owner, group): (u32, u32), mode: u32) -> PathBuf {
     let path = scratch(0).join(name);
     // By another process, so that no child of this one has it open to write (ETXTBSY).
     let mut copy = Command::new("cp");
-    copy.arg(program()).arg(&path);
+    copy.arg(program).arg(&path);
     assert!(copy.status().unwrap().success());
-    std::os::unix::fs::chown(&path, Some(0), Some(group)).unwrap();
-    // After chown, which takes the bit away.
+    std::os::unix::fs::chown(&path, Some(owner), Some(group)).unwrap();
+    // After chown, which takes the bits away.
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     path
 }

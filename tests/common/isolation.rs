@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
 
 use crate::common::*;
 
@@ -24,7 +25,7 @@ const fn way(caller: Caller, options: &'static [&'static str]) -> Way {
 }
 
 /// Every way into a network and IPC of one's own.
-pub const WAYS: [Way; 6] = [
+pub const WAYS: [Way; 7] = [
     way(Caller::Root, &["-ni"]),
     way(Caller::Root, &["-nicpm"]),
     way(
@@ -37,6 +38,7 @@ pub const WAYS: [Way; 6] = [
     ),
     way(Caller::User, &["-ni"]),
     way(Caller::User, &["-nicpm"]),
+    way(Caller::User, &["-nic"]),
 ];
 
 impl Way {
@@ -195,12 +197,46 @@ pub fn injected(command: &Command, injections: &[&str]) -> Option<Command> {
 
 /// Runs the program with system calls failing.
 pub fn run_injected(caller: Caller, injections: &[&str], arguments: &[&str]) -> Output {
-    let plain = phasebox(arguments);
+    let mut plain = phasebox(arguments);
+    if caller == Caller::User && lent() {
+        // A file lends nothing to a user who is traced by another user than root: root traces, and
+        // the user is called in between.
+        plain = as_user(&plain, &[]);
+    }
     let mut traced = injected(&plain, injections).expect("strace was there before");
-    if caller == Caller::User {
+    if caller == Caller::User && !lent() {
         become_user(&mut traced);
     }
     run(traced)
+}
+
+/// `command`, executed by another program that has become [`USER`] with these groups. That program
+/// makes no system calls of its own that a test might have fail, unlike setpriv(1).
+pub fn as_user(command: &Command, groups: &[&str]) -> Command {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let source = r#"
+        #define _GNU_SOURCE
+        #include <grp.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <unistd.h>
+        int main(int argc, char **argv) {
+            gid_t groups[16], user = atoi(argv[1]);
+            int count = 0;
+            for (char *word = strtok(argv[2], ","); word; word = strtok(NULL, ","))
+                groups[count++] = atoi(word);
+            if (argc < 4 || setgroups(count, groups) || setresgid(user, user, user)
+                || setresuid(user, user, user))
+                return 98;
+            execvp(argv[3], argv + 3);
+            return 99;
+        }
+    "#;
+    let mut through = Command::new(PROGRAM.get_or_init(|| compile("as-user", source)));
+    through.arg(USER.to_string()).arg(groups.join(","));
+    through.arg(command.get_program()).args(command.get_args());
+    through.current_dir("/").stdin(Stdio::null());
+    through
 }
 
 /// Skips a test that has system calls fail, where it cannot.

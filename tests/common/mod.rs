@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub mod installed;
+
 /// An ordinary user, without an entry in /etc/passwd.
 pub const USER: u32 = 64101;
 
@@ -41,6 +43,27 @@ macro_rules! needs_root {
         // SAFETY: geteuid has no error.
         if unsafe { libc::geteuid() } != 0 {
             skip!("needs root");
+        }
+    };
+}
+
+/// Leaves a test of what a program that lends rights does not do, or of what does not depend on how
+/// the program is installed: the run of `make test` has it.
+#[macro_export]
+macro_rules! plain_install_only {
+    () => {
+        if $crate::common::lent() {
+            return;
+        }
+    };
+}
+
+/// Leaves a test of what only a program that lends rights does: the runs of `make test-installed`.
+#[macro_export]
+macro_rules! lent_only {
+    () => {
+        if !$crate::common::lent() {
+            return;
         }
     };
 }
@@ -92,9 +115,9 @@ pub fn scratch(uid: u32) -> PathBuf {
     path
 }
 
-/// The program, where every user can execute it (a checkout may lie in a directory that only its
-/// owner can enter).
-pub fn program() -> &'static Path {
+/// The program as it was built, where every user can execute it (a checkout may lie in a directory
+/// that only its owner can enter).
+pub fn plain_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let path = directory().join("phasebox");
@@ -105,6 +128,30 @@ pub fn program() -> &'static Path {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     })
+}
+
+/// The program, installed as PHASEBOX_INSTALL says: not at all (unset), `setuid` or `caps`.
+///
+/// Installed, it serves [`USER`] and the members of that user's group, and lends them what they
+/// need: see [`lent`].
+pub fn program() -> &'static Path {
+    install().map_or_else(plain_program, installed::Install::program)
+}
+
+fn install() -> Option<installed::Install> {
+    match std::env::var("PHASEBOX_INSTALL").as_deref() {
+        Err(_) | Ok("") => None,
+        Ok("setuid") => Some(installed::Install::SetUserId),
+        Ok("caps") => Some(installed::Install::Capabilities),
+        Ok(other) => panic!("PHASEBOX_INSTALL is setuid or caps, not {other}"),
+    }
+}
+
+/// Whether the program's file lends [`USER`] the rights to make a box: then a user's box has a
+/// control group that is root's, with a guard that is root's, and it has no user namespace, no PID
+/// namespace that was not asked for, and the ids and groups of the host.
+pub fn lent() -> bool {
+    install().is_some()
 }
 
 /// Who calls the program.
@@ -134,13 +181,23 @@ pub fn phasebox(arguments: &[&str]) -> Command {
 
 /// Has `command` run as [`USER`], without groups.
 pub fn become_user(command: &mut Command) {
+    become_with_groups(command, USER, &[]);
+}
+
+/// Has `command` run as another user who may call the program, too.
+pub fn become_member(command: &mut Command, uid: u32) {
+    become_with_groups(command, uid, &[USER]);
+}
+
+/// Has `command` run as a user whose primary group has the same number, with further groups.
+pub fn become_with_groups(command: &mut Command, uid: u32, groups: &'static [u32]) {
     // SAFETY: only system calls between fork and execve.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             // As raw system calls of this process alone: it has just been forked.
-            if libc::setgroups(0, std::ptr::null()) != 0
-                || libc::setresgid(USER, USER, USER) != 0
-                || libc::setresuid(USER, USER, USER) != 0
+            if libc::setgroups(groups.len(), groups.as_ptr()) != 0
+                || libc::setresgid(uid, uid, uid) != 0
+                || libc::setresuid(uid, uid, uid) != 0
             {
                 return Err(std::io::Error::last_os_error());
             }
@@ -370,6 +427,13 @@ impl TestGroup {
     }
 }
 
+/// Gives a file of a control group to a user. There is no cgroup.kill before Linux 5.14.
+pub fn give_file(file: &Path, uid: u32) {
+    if file.exists() || !file.ends_with("cgroup.kill") {
+        std::os::unix::fs::chown(file, Some(uid), Some(uid)).unwrap();
+    }
+}
+
 /// Has `command` start in a control group. Before [`become_user`], for groups of root's.
 pub fn start_in(command: &mut Command, group: &Path) {
     let procs = CString::new(group.join("cgroup.procs").to_str().unwrap()).unwrap();
@@ -387,8 +451,27 @@ pub fn start_in(command: &mut Command, group: &Path) {
 
 impl Drop for TestGroup {
     fn drop(&mut self) {
-        let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        eventually("the test's group can be removed", || remove_group(&self.0));
+        eventually("the test's group can be removed", || {
+            kill_group(&self.0);
+            remove_group(&self.0)
+        });
+    }
+}
+
+/// At once, or before Linux 5.14 one by one.
+fn kill_group(path: &Path) {
+    if fs::write(path.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let procs = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    for pid in procs.lines() {
+        // SAFETY: numbers only.
+        unsafe { libc::kill(pid.parse().unwrap(), libc::SIGKILL) };
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kill_group(&entry.path());
+        }
     }
 }
 
