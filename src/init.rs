@@ -49,9 +49,13 @@ impl Report {
     }
 }
 
-/// Tells the init to send `signal` to the command.
-pub fn request(link: Fd, signal: Signal) -> SysResult<()> {
-    fd::write(link, &[signal.byte()]).map(drop)
+/// In a request: the command's process group is meant, not the command alone.
+const TO_GROUP: u8 = 0x80;
+
+/// Tells the init to send `signal` to the command, or to its process group.
+pub fn request(link: Fd, signal: Signal, to_group: bool) -> SysResult<()> {
+    let flag = if to_group { TO_GROUP } else { 0 };
+    fd::write(link, &[signal.byte() | flag]).map(drop)
 }
 
 /// What an init does besides.
@@ -132,13 +136,17 @@ fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResul
                 // The stub is dead; so is, in a moment, everything here.
                 process::exit(status::FAILED);
             }
-            if let Some(signal) = byte.first().and_then(|byte| Signal::new(u32::from(*byte))) {
-                if duties.stop_all && signal == Signal::SIGCONT {
+            let [byte] = byte;
+            if let Some(signal) = Signal::new(u32::from(byte & !TO_GROUP)) {
+                // It may be dead already.
+                let _ = if duties.stop_all && signal == Signal::SIGCONT {
                     process::send_all_as_init(signal);
+                    Ok(())
+                } else if byte & TO_GROUP != 0 {
+                    process::send_group(command, signal)
                 } else {
-                    // It may be dead already.
-                    let _ = process::send(command, signal);
-                }
+                    process::send(command, signal)
+                };
             }
         }
     }
