@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use boxes::{Lines, Live};
+use boxes::Lines;
 use caller::{check, in_child};
 use common::*;
 use ground::{Ground, terminal, word};
@@ -513,8 +513,23 @@ fn a_users_own_command_keeps_the_terminal() {
                 "{ground}, {way:?}"
             );
         }
-        let mut live = Live::ready(ground.phasebox(&["-c", "sh", "-c", "echo ready; read x"]));
-        live.end();
+        for way in WAYS {
+            let mut shell = ground.outside("sh");
+            let script = "set -m; \"$@\"; echo status $?; fg >/dev/null; echo end $?";
+            shell.args(["-c", script, "sh", word(ground.install.program())]);
+            let command = "echo ready; read x; echo got $x; exit 5";
+            shell.args(way).args(["--quiet", "--", "sh", "-c", command]);
+            let mut session = Session::start(shell);
+            session.screen.until("ready");
+            session.press("\x1a");
+            // 128 + SIGTSTP.
+            session.screen.until("status 148");
+            session.screen.until("\n");
+            session.press("word\n");
+            session.screen.until("got word");
+            session.screen.until("end 5");
+            assert!(wait_for(&mut session.child).success(), "{ground}, {way:?}");
+        }
         ground.assert_nothing_left("terminal");
     }
 }
