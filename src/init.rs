@@ -78,6 +78,11 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     // The stub's death closes the link. Where this process is stopped it cannot see that, so this,
     // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
+    // And it says nothing of a stub that was dead before.
+    let stub = (link, Event::Closed);
+    if poll::wait([stub, stub], Some(0)).at(Step::AwaitStub)? != [false, false] {
+        return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
+    }
     let signals = SignalFd::new().at(Step::StartInit)?;
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),

@@ -12,6 +12,8 @@ pub enum Event {
     Readable,
     /// A change in a file of the kernel's that tells of changes (cgroup.events).
     Changed,
+    /// The other end closed, whatever there is to read before.
+    Closed,
 }
 
 /// A length of time, or a point of the monotonic clock, in milliseconds.
@@ -24,6 +26,8 @@ pub fn wait(watched: [(Fd, Event); 2], timeout: Option<Milliseconds>) -> Result<
         let events = match event {
             Event::Readable => k::POLLIN,
             Event::Changed => k::POLLPRI,
+            // POLLHUP is told in any case.
+            Event::Closed => 0,
         };
         k::pollfd {
             fd: fd.number(),
