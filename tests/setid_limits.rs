@@ -398,6 +398,45 @@ fn runs_with(
     running.is_some()
 }
 
+/// The stub is killed before the init has asked to die with it, and the init is slow then: it starts
+/// no command.
+#[test]
+fn an_init_whose_stub_died_early_starts_nothing() {
+    needs_root!();
+    if Command::new("strace").arg("-V").output().is_err() {
+        skip!("needs strace");
+    }
+    let launcher = compile_static("launcher", LAUNCHER);
+    for_each_ground(INSTALLS.map(Ground::new).into(), |ground| {
+        let place = scratch(USER);
+        let mut command = ground.outside_as_root("strace");
+        command
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl,chdir"])
+            // The init's request, and its first step behind the fork of the command.
+            .args(["-e", "inject=prctl:delay_enter=3000000:when=5"])
+            .args(["-e", "inject=chdir:delay_enter=3000000:when=1"])
+            .arg(&launcher)
+            .arg(ground.install.program())
+            .args(["-p", "/bin/touch"])
+            .arg(place.join("started"))
+            .stderr(Stdio::null());
+        let mut strace = command.spawn().unwrap();
+        let mut stub = 0;
+        eventually("the init has no privileges any more", || {
+            stub = children(strace.id()).first().copied().unwrap_or(stub);
+            children(stub).into_iter().any(|pid| {
+                let status = fs::read_to_string(format!("/proc/{pid}/status"));
+                let status = status.unwrap_or_default();
+                status.contains("Uid:\t64101\t64101\t64101") && status.contains("NoNewPrivs:\t1")
+            })
+        });
+        kill(stub, libc::SIGKILL);
+        wait_for(&mut strace);
+        ground.assert_nothing_left("an init alone");
+        assert!(!place.join("started").exists(), "{ground}");
+    });
+}
+
 // ---- Timers and signals of the caller's.
 
 #[test]
