@@ -21,9 +21,13 @@ pub fn receive(link: Fd) -> SysResult<Change> {
     fd::read_number(link).map(|number| Change::from_number(number as usize))
 }
 
-/// Tells the init to send `signal` to the command.
-pub fn request(link: Fd, signal: Signal) -> SysResult<()> {
-    fd::write_number(link, u64::from(signal.byte()))
+/// In a request: the command's process group is meant, not the command alone.
+const TO_GROUP: u64 = 0x80;
+
+/// Tells the init to send `signal` to the command, or to its process group.
+pub fn request(link: Fd, signal: Signal, to_group: bool) -> SysResult<()> {
+    let flag = if to_group { TO_GROUP } else { 0 };
+    fd::write_number(link, u64::from(signal.byte()) | flag)
 }
 
 /// What an init does besides.
@@ -46,8 +50,8 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     // The stub's death closes the link. Where this process is stopped it cannot see that, so this,
     // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
-    // It may have been dead by then.
-    let closed = poll::wait(link, Event::Closed, 0).at(Step::StartInit)?;
+    // And it says nothing of a stub that was dead before.
+    let closed = poll::wait(link, Event::Closed, 0).at(Step::AwaitStub)?;
     if closed.is_some() {
         return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
     }
@@ -103,13 +107,16 @@ fn serve(duties: Duties, link: Fd, signals: SignalFd, command: Pid) -> SysResult
                 // The stub is dead; so is, in a moment, everything here.
                 process::exit(status::FAILED);
             };
-            if let Some(signal) = Signal::new(number as u32) {
-                if duties.stop_all && signal == Signal::SIGCONT {
+            if let Some(signal) = Signal::new((number & !TO_GROUP) as u32) {
+                // It may be dead already.
+                let _ = if duties.stop_all && signal == Signal::SIGCONT {
                     process::send_all_as_init(signal);
+                    Ok(())
+                } else if number & TO_GROUP != 0 {
+                    process::send_group(command, signal)
                 } else {
-                    // It may be dead already.
-                    let _ = process::send(command, signal);
-                }
+                    process::send(command, signal)
+                };
             }
         }
     }

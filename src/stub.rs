@@ -319,9 +319,11 @@ impl Running<'_> {
         if self.leaves_terminal() && signal == Signal::SIGTSTP {
             // In a session without a terminal nothing else stops it (setpgid(2), orphaned process
             // groups).
-            self.pass_on(Signal::SIGSTOP);
+            self.pass_on(Signal::SIGSTOP, true);
         } else if self.is_for_command(arrival) {
-            self.pass_on(signal);
+            // The terminal would have signalled all of its process group.
+            let is_key = arrival.sender().is_none() && signal.is_of_terminal();
+            self.pass_on(signal, is_key && self.leaves_terminal());
         }
         Ok(())
     }
@@ -361,10 +363,12 @@ impl Running<'_> {
         self.plan.hands_over()
     }
 
-    /// Sends a signal to the command. It may be dead already, which SIGCHLD will tell.
-    fn pass_on(&self, signal: Signal) {
+    /// Sends a signal to the command, or to its process group. It may be dead already, which SIGCHLD
+    /// will tell.
+    fn pass_on(&self, signal: Signal, to_group: bool) {
         let _ = match self.command {
-            _ if self.has_init => init::request(self.link_fd(), signal),
+            _ if self.has_init => init::request(self.link_fd(), signal, to_group),
+            Some(command) if to_group => process::send_group(command, signal),
             Some(command) => process::send(command, signal),
             None => Ok(()),
         };
@@ -388,7 +392,7 @@ impl Running<'_> {
         // (setpgid(2)): then nobody will continue the command through this process either.
         if signal::take_pending(Signal::SIGCONT) {
             // A frozen command takes two of them, the shell's and this, for one.
-            self.pass_on(Signal::SIGCONT);
+            self.pass_on(Signal::SIGCONT, self.leaves_terminal());
         }
         if self.has_group() {
             let _ = self.group.thaw();
