@@ -89,17 +89,15 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),
         Some(command) => {
-            let ending = match settle(plan, link, &signals) {
-                Ok(()) => serve(duties, link, &signals, command),
-                Err(failure) => {
-                    diag::failure(failure);
-                    Ok(Ending::Exited(status::FAILED))
-                }
-            };
+            let ending = settle(plan, link, &signals)
+                .and_then(|()| serve(duties, link, &signals, command).at(Step::Wait));
             end(
                 duties,
                 link,
-                ending.unwrap_or(Ending::Exited(status::FAILED)),
+                ending.unwrap_or_else(|failure| {
+                    diag::failure(failure);
+                    Ending::Exited(status::FAILED)
+                }),
             )
         }
     }
@@ -121,7 +119,7 @@ fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResul
         )?;
         // Only a child's change matters; what else is sent here was not meant for the command.
         while signals.next()?.is_some() {}
-        while let Some((pid, change)) = poll_child()? {
+        while let Some((pid, change)) = process::poll_any_child()? {
             if pid != command {
                 continue;
             }
@@ -131,7 +129,8 @@ fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResul
                     if duties.stop_all {
                         process::send_all_as_init(Signal::SIGSTOP);
                     }
-                    tell(link, Report::Stopped(signal));
+                    // Where the stub is dead, the end of the link says so in a moment.
+                    let _ = Report::Stopped(signal).send(link);
                 }
                 Change::Continued => {}
             }
@@ -154,28 +153,19 @@ fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResul
     }
 }
 
-fn poll_child() -> SysResult<Option<(Pid, Change)>> {
-    match process::poll_any_child() {
-        Err(Errno::ECHILD) => Ok(None),
-        result => result,
-    }
-}
-
-fn tell(link: Fd, report: Report) {
-    // Where the stub is dead, the end of the link says so in a moment.
-    let _ = report.send(link);
-}
-
 /// Reports, then stays until the stub has seen what it needs to.
 fn end(duties: Duties, link: Fd, ending: Ending) -> ! {
     // Zombies are nothing left over.
-    while let Ok(Some(_)) = poll_child() {}
+    while let Ok(Some(_)) = process::poll_any_child() {}
     let mut left = Processes::new();
     if duties.name_leftovers {
         diag::add_all_but_init(&mut left);
         diag::leftovers(&left, Fd::STDERR);
     }
-    tell(link, Report::Ended(ending));
+    if Report::Ended(ending).send(link).is_err() {
+        // The stub sees this, or is dead.
+        process::exit(ending.as_exit_status());
+    }
     while matches!(fd::read(link, &mut [0]), Ok(1)) {}
     process::exit(0)
 }
@@ -195,7 +185,7 @@ mod tests {
             Report::Ended(Ending::Killed(signal)),
             Report::Stopped(signal),
         ] {
-            tell(here.fd(), report);
+            report.send(here.fd()).unwrap();
             assert_eq!(Report::receive(there.fd()), Ok(report));
         }
         drop(here);
