@@ -32,6 +32,10 @@ const EMPTY: &[u8] = b"populated 0";
 /// How long a killed group may take to empty.
 pub const TIME_TO_DIE: Milliseconds = 10_000;
 
+/// How often something is tried that must succeed, where the kernel's answer is none that is
+/// expected.
+pub const TRIES: u32 = 8;
+
 /// Which leftovers are named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Naming {
@@ -287,6 +291,11 @@ impl Cgroup {
         self.kill.is_some()
     }
 
+    /// Whether the group has been removed.
+    fn is_gone(&self) -> bool {
+        self.wait_until(EMPTY, 0) == Err(Errno::ENODEV)
+    }
+
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
@@ -340,20 +349,31 @@ impl Cgroup {
     pub fn destroy(&self, time: Milliseconds) -> Result<()> {
         let end = poll::now() + time;
         let mut left = time;
-        let mut is_last = false;
+        let (mut tries, mut is_last) = (TRIES, false);
         loop {
-            match fs::remove_directory(self.parent, self.name.as_cstr()) {
-                Err(Errno::EBUSY) if !is_last => {}
-                // Gone under the killer's hands is gone (bug 562964).
-                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            let result = match fs::remove_directory(self.parent, self.name.as_cstr()) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EBUSY) => self.empty(left),
                 // Who may kill what is in it may not always remove it: neither the stub, where
                 // rights were lent, nor another guard of its own.
-                Err(errno) => return self.empty(left).and(Err(errno)),
-            }
-            match self.empty(left) {
-                // Busy still: a group was made, or a process entered, meanwhile.
-                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
-                result => return result,
+                result => self.empty(left).and(result),
+            };
+            match result {
+                // Gone under the killer's hands is gone (bug 562964).
+                Err(Errno::ENOENT | Errno::ENODEV) if self.is_gone() => return Ok(()),
+                // Busy still: a group was made, or a process entered, meanwhile; or one was removed.
+                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {
+                    if is_last {
+                        return result.and(Err(Errno::EBUSY));
+                    }
+                }
+                // For want of memory, perhaps, which what is killed gives back.
+                Err(errno) => {
+                    tries -= 1;
+                    if tries == 0 {
+                        return Err(errno);
+                    }
+                }
             }
             left = end.saturating_sub(poll::now());
             is_last = left == 0;
@@ -423,7 +443,7 @@ impl Cgroup {
 
 /// Removes the groups of boxes below `parent` that nobody cleans up any more: all processes of a
 /// box died at once, or the power failed.
-fn remove_stale(parent: Fd) {
+pub fn remove_stale(parent: Fd) {
     let end = poll::now() + TIME_FOR_STALE;
     // First all are killed, without waiting; then they are waited for, all in the same time, since
     // what cannot be killed must not keep a guard from its own box.

@@ -81,7 +81,8 @@ impl Guard {
         match fd::read_pair(self.life.fd()) {
             Ok([MADE, seed]) => Ok(seed),
             Ok([_, failure]) => Err(Failure::from_number(failure as usize)),
-            Err(_) => Err(Failure::new(Step::StartGuard, Errno::ECHILD)),
+            Err(Errno::EPIPE) => Err(Failure::new(Step::StartGuard, Errno::ECHILD)),
+            Err(errno) => Err(Failure::new(Step::StartGuard, errno)),
         }
     }
 
@@ -165,10 +166,16 @@ fn leave_oom_score() -> SysResult<()> {
 
 /// Waits for the stub's word, or its end, and ends the box.
 fn serve(group: &Cgroup, death: Fd) -> u8 {
-    let naming = match fd::read_pair(death) {
-        Ok([_, except]) => Naming::AllBut(Pid::new(except as u32)),
-        Err(_) => Naming::Quiet,
-    };
+    let mut naming = Naming::Quiet;
+    // An answer of the kernel's that tells of no end must not end a box.
+    for _ in 0..cgroup::TRIES {
+        match fd::read_pair(death) {
+            Ok([_, except]) => naming = Naming::AllBut(Pid::new(except as u32)),
+            Err(Errno::EPIPE) => {}
+            Err(_) => continue,
+        }
+        break;
+    }
     match group.end(naming, death) {
         Ok(()) => 0,
         // Every number is below that of FAILED, but for some that no file system gives.

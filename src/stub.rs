@@ -56,8 +56,6 @@ fn start(plan: &Plan) -> Result<Running<'_>, Failure> {
     };
     match running.start(&changed, &mut missing) {
         Ok(()) => Ok(running),
-        // The command's process has told why it ended, and ends the whole with its status.
-        Err(failure) if failure == Failure::new(Step::StartCommand, Errno::EPIPE) => Ok(running),
         Err(failure) if running.abandon() => Err(failure),
         // Both have failed: one line is enough.
         Err(_) => process::exit(status::FAILED),
@@ -141,10 +139,7 @@ impl Running<'_> {
         if plan.caller.authority == Authority::None {
             // Whether there is a group decides whether there is a PID namespace.
             self.start_guard()?;
-            if self.wait_for_group().is_err() {
-                self.parent = None;
-                self.guard = None;
-            }
+            let _ = self.wait_for_group();
             self.fork_command(changed, missing)?;
         } else {
             self.fork_command(changed, missing)?;
@@ -230,8 +225,21 @@ impl Running<'_> {
     }
 
     /// Waits until the guard has made the group, and opens it: later a limit on open files could be
-    /// in the way, or privileges be gone.
+    /// in the way, or privileges be gone. Where that fails, there is neither guard nor group.
     fn wait_for_group(&mut self) -> Result<(), Failure> {
+        let result = self.open_group();
+        if result.is_err() {
+            let _ = self.remove_group(Naming::Quiet, poll::now() + TIME_TO_END);
+            if let Some(parent) = self.parent.take() {
+                // A guard that was killed may have left one behind that has not been heard of.
+                let _ = creds::take_up_root(&self.plan.caller);
+                cgroup::remove_stale(parent.directory.fd());
+            }
+        }
+        result
+    }
+
+    fn open_group(&mut self) -> Result<(), Failure> {
         if let (Some(guard), Some(parent), None) = (&self.guard, &self.parent, self.seed) {
             let seed = guard.wait_until_ready()?;
             creds::take_up_root(&self.plan.caller).at(Step::MakeGroup)?;
@@ -276,11 +284,7 @@ impl Running<'_> {
         // What the guard has to tell is written by this process.
         creds::renounce();
         let end = poll::now() + TIME_TO_END;
-        let mut told = false;
-        if let Some(pid) = self.command.take() {
-            let _ = process::send(pid, Signal::SIGKILL);
-            told = self.wait_for(pid, end) == Some(Change::Ended(Ending::Exited(status::FAILED)));
-        }
+        let told = self.end_command(end) == Some(Change::Ended(Ending::Exited(status::FAILED)));
         let _ = self.remove_group(Naming::Quiet, end);
         !told
     }
@@ -289,6 +293,8 @@ impl Running<'_> {
     /// box.
     fn wait(&mut self, quiet: bool) -> Ending {
         let ending = self.serve().unwrap_or_else(|errno| {
+            // It may not have joined the group yet, which would end it.
+            let _ = self.end_command(poll::now() + TIME_TO_END);
             diag::failure(Failure::new(Step::Wait, errno));
             Ending::Exited(status::FAILED)
         });
@@ -449,7 +455,7 @@ impl Running<'_> {
             return;
         };
         // By SIGKILL: where it was stopped it would not see that the link is closed.
-        let _ = process::send(pid, Signal::SIGKILL);
+        self.kill(pid);
         if self.wait_for(pid, end).is_some() {
             self.command = None;
         } else if self.group.is_none() {
@@ -457,11 +463,28 @@ impl Running<'_> {
         }
     }
 
+    /// Kills the command's process or its init, and says how it ended.
+    fn end_command(&mut self, end: Milliseconds) -> Option<Change> {
+        let pid = self.command.take()?;
+        self.kill(pid);
+        self.wait_for(pid, end)
+    }
+
+    /// Kills the command's process or its init; where that fails, it still ends by the link's end.
+    fn kill(&mut self, pid: Pid) {
+        if process::send(pid, Signal::SIGKILL).is_err() {
+            self.link = None;
+        }
+    }
+
     /// Has the guard empty and remove the group; does it itself where the guard has died.
     fn remove_group(&mut self, naming: Naming, end: Milliseconds) -> Result<(), Errno> {
         if let Some(guard) = self.guard.take() {
             guard.release(naming);
-            self.relay(&guard, end);
+            // Else the first that it says is not for people.
+            if self.seed.is_some() {
+                self.relay(&guard, end);
+            }
             match self.wait_for(guard.pid(), end) {
                 // It goes on trying when this process has ended.
                 None => return Err(Errno::EBUSY),
@@ -499,11 +522,12 @@ impl Running<'_> {
 
     /// Waits for the end of a child, until `end`.
     fn wait_for(&self, pid: Pid, end: Milliseconds) -> Option<Change> {
+        let mut has_failed = false;
         loop {
             match process::poll_child(pid) {
                 Ok(Some(change @ Change::Ended(_))) => return Some(change),
-                Err(_) => return None,
-                Ok(_) => {}
+                Err(_) if has_failed => return None,
+                result => has_failed = result.is_err(),
             }
             let now = poll::now();
             if now >= end {
@@ -511,7 +535,8 @@ impl Running<'_> {
             }
             // Signals that come now find no command to be passed on to.
             let signals = (self.signals.fd(), Event::Readable);
-            poll::wait([signals, signals], Some(end - now)).ok()?;
+            // Where that fails, too, there is nothing better than to ask again.
+            let _ = poll::wait([signals, signals], Some((end - now).min(100)));
             while let Ok(Some(_)) = self.signals.next() {}
         }
     }
