@@ -78,6 +78,16 @@ impl Caller {
         ids::first_missing(self.permitted)
     }
 
+    /// The uid that the caller's groups belong to: root's, where rights are lent.
+    #[must_use]
+    pub fn groups_owner(&self) -> u32 {
+        if self.authority == Authority::Lent {
+            0
+        } else {
+            self.uid
+        }
+    }
+
     /// Whether namespaces need a user namespace around them.
     #[must_use]
     pub fn needs_user_namespace(&self) -> bool {

@@ -57,6 +57,10 @@ const EMPTY: &[u8] = b"populated 0";
 /// How long a killed group may take to empty.
 pub const TIME_TO_DIE: Milliseconds = 10_000;
 
+/// How often something is tried that must succeed, where the kernel's answer is none that is
+/// expected.
+pub const TRIES: u32 = 8;
+
 /// Which leftovers are named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Naming {
@@ -377,6 +381,11 @@ impl Cgroup {
         self.killer() != Fd::NONE
     }
 
+    /// Whether the group has been removed.
+    fn is_gone(&self) -> bool {
+        self.wait_until(EMPTY, 0) == Err(Errno::ENODEV)
+    }
+
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
@@ -428,20 +437,31 @@ impl Cgroup {
     /// EBUSY where something is still alive after `end`; the group stays. EACCES where it is empty
     /// and this process may not remove it.
     pub fn destroy(&self, end: Deadline) -> Result<()> {
-        let mut is_last = false;
+        let (mut tries, mut is_last) = (TRIES, false);
         loop {
-            match fs::remove_directory(self.parent, self.name.as_cstr()) {
-                Err(Errno::EBUSY) if !is_last => {}
-                // Gone under the killer's hands is gone (bug 562964).
-                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            let result = match fs::remove_directory(self.parent, self.name.as_cstr()) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EBUSY) => self.empty(end),
                 // Who may kill what is in it may not always remove it: neither the stub, where
                 // rights were lent, nor another guard of its own.
-                Err(errno) => return self.empty(end).and(Err(errno)),
-            }
-            match self.empty(end) {
-                // Busy still: a group was made, or a process entered, meanwhile.
-                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
-                result => return result,
+                result => self.empty(end).and(result),
+            };
+            match result {
+                // Gone under the killer's hands is gone (bug 562964).
+                Err(Errno::ENOENT | Errno::ENODEV) if self.is_gone() => return Ok(()),
+                // Busy still: a group was made, or a process entered, meanwhile; or one was removed.
+                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {
+                    if is_last {
+                        return result.and(Err(Errno::EBUSY));
+                    }
+                }
+                // For want of memory, perhaps, which what is killed gives back.
+                Err(errno) => {
+                    tries -= 1;
+                    if tries == 0 {
+                        return Err(errno);
+                    }
+                }
             }
             is_last = end.left() == 0;
         }

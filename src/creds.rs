@@ -8,6 +8,7 @@ use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::ids::{self, Capabilities, Ids, LENT, LENT_IN_FORCE};
 use crate::sys::process::{self, Namespaces, Pid};
+use crate::sys::signal::Signal;
 use crate::sys::{Errno, Result as SysResult, fs};
 
 /// Shows that this process has no more privileges than COMMAND may have.
@@ -83,8 +84,12 @@ pub fn fork_within_limits(caller: &Caller) -> SysResult<Option<Pid>> {
     }
     ids::set_capabilities(0, LENT)?;
     let forked = process::fork(Namespaces::NONE);
-    ids::set_capabilities(LENT_IN_FORCE, LENT)?;
-    forked
+    let taken_up = ids::set_capabilities(LENT_IN_FORCE, LENT);
+    if let (Err(_), Ok(Some(child))) = (taken_up, forked) {
+        // Nobody will hear of it.
+        let _ = process::send(child, Signal::SIGKILL);
+    }
+    taken_up.and(forked)
 }
 
 /// For the moment in which a box's group is opened: root's uid, where it is lent. What follows is
@@ -207,7 +212,13 @@ fn renounce_all() -> SysResult<()> {
     if users == Ids::all(0) {
         return Ok(());
     }
-    ids::set_group_id(groups.real)?;
-    ids::set_user_id(users.real)?;
+    // Ids that are not lent are left alone: in a user namespace without a map they are nobody's, which
+    // cannot be set.
+    if groups != Ids::all(groups.real) {
+        ids::set_group_id(groups.real)?;
+    }
+    if users != Ids::all(users.real) {
+        ids::set_user_id(users.real)?;
+    }
     give_up_capabilities()
 }

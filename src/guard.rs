@@ -83,7 +83,11 @@ impl Guard {
     /// Why it could not be made; ECHILD where the guard was killed.
     pub fn wait_until_ready(&self) -> Result<Seed, Failure> {
         let word = fd::read_number(self.life.fd());
-        let word = word.map_err(|_| Failure::new(Step::StartGuard, Errno::ECHILD))?;
+        let word = word.map_err(|errno| {
+            // Its end is that of a child that is gone.
+            let gone = errno == Errno::EPIPE;
+            Failure::new(Step::StartGuard, if gone { Errno::ECHILD } else { errno })
+        })?;
         // No failure's number is as large as a seed.
         Seed::from_number(word).ok_or(Failure::from_number(word as usize))
     }
@@ -135,9 +139,8 @@ fn prepare(
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;
-    let mut uid = caller.uid;
+    let uid = caller.groups_owner();
     if caller.authority == Authority::Lent {
-        uid = 0;
         // Where that cannot be, memory has to run out and the caller be quick.
         let _ = leave_oom_score();
     }
@@ -179,10 +182,16 @@ fn leave_oom_score() -> SysResult<()> {
 
 /// Waits for the stub's word, or its end, and ends the box.
 fn serve(group: &Cgroup, death: Fd) -> u8 {
-    let naming = match fd::read_number(death) {
-        Ok(except) => Naming::AllBut(Pid::new(except as u32)),
-        Err(_) => Naming::Quiet,
-    };
+    let mut naming = Naming::Quiet;
+    // An answer of the kernel's that tells of no end must not end a box.
+    for _ in 0..cgroup::TRIES {
+        match fd::read_number(death) {
+            Ok(except) => naming = Naming::AllBut(Pid::new(except as u32)),
+            Err(Errno::EPIPE) => {}
+            Err(_) => continue,
+        }
+        break;
+    }
     match group.end(naming, death) {
         Ok(()) => 0,
         // Every number is below that of FAILED, but for some that no file system gives.

@@ -61,15 +61,13 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),
         Some(command) => {
-            let ending = match settle(plan, link, signals) {
-                Ok(()) => serve(duties, link, signals, command),
-                Err(failure) => {
-                    diag::failure(failure);
-                    Err(failure.errno())
-                }
-            };
-            let failed = Change::exited(status::FAILED);
-            end(duties, link, ending.unwrap_or(failed))
+            let ending = settle(plan, link, signals)
+                .and_then(|()| serve(duties, link, signals, command).at(Step::Wait));
+            let ending = ending.unwrap_or_else(|failure| {
+                diag::failure(failure);
+                Change::exited(status::FAILED)
+            });
+            end(duties, link, ending)
         }
     }
 }
@@ -88,7 +86,7 @@ fn serve(duties: Duties, link: Fd, signals: SignalFd, command: Pid) -> SysResult
         // Only a child's change matters; what else is sent here was not meant for the command.
         while signals.next()?.is_some() {}
         let mut change = Change::exited(0);
-        while let Some(pid) = poll_child(&mut change)? {
+        while let Some(pid) = process::poll_any_child(&mut change)? {
             if pid != command {
                 continue;
             }
@@ -99,7 +97,7 @@ fn serve(duties: Duties, link: Fd, signals: SignalFd, command: Pid) -> SysResult
                 if duties.stop_all {
                     process::send_all_as_init(Signal::SIGSTOP);
                 }
-                tell(link, change);
+                let _ = tell(link, change);
             }
         }
         if let Some(link) = asked {
@@ -122,28 +120,25 @@ fn serve(duties: Duties, link: Fd, signals: SignalFd, command: Pid) -> SysResult
     }
 }
 
-fn poll_child(change: &mut Change) -> SysResult<Option<Pid>> {
-    match process::poll_any_child(change) {
-        Err(Errno::ECHILD) => Ok(None),
-        result => result,
-    }
-}
-
-fn tell(link: Fd, change: Change) {
-    // Where the stub is dead, the end of the link says so in a moment.
-    let _ = fd::write_number(link, change.number() as u64);
+/// Tells the stub what the command did. Where the stub is dead, the end of the link says so in a
+/// moment.
+fn tell(link: Fd, change: Change) -> SysResult<()> {
+    fd::write_number(link, change.number() as u64)
 }
 
 /// Reports, then stays until the stub has seen what it needs to.
 fn end(duties: Duties, link: Fd, ending: Change) -> ! {
     // Zombies are nothing left over.
-    while let Ok(Some(_)) = poll_child(&mut Change::exited(0)) {}
+    while let Ok(Some(_)) = process::poll_any_child(&mut Change::exited(0)) {}
     let mut left = Processes::new();
     if duties.name_leftovers {
         diag::add_all_but_init(&mut left);
         diag::leftovers(&left, Fd::STDERR);
     }
-    tell(link, ending);
+    if tell(link, ending).is_err() {
+        // The stub sees this, or is dead.
+        process::exit(status::of(ending));
+    }
     while fd::read_number(link).is_ok() {}
     process::exit(0)
 }
@@ -167,7 +162,7 @@ mod tests {
             (0xffff, None, None, None),
         ] {
             let change = Change::from_number(number);
-            tell(here.fd(), change);
+            tell(here.fd(), change).unwrap();
             assert_eq!(receive(there.fd()), Ok(change));
             assert_eq!(change.exit_status(), exited);
             assert_eq!(change.killed_by(), killed);

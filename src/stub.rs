@@ -47,8 +47,6 @@ pub fn run(plan: &Plan) -> ! {
     };
     match running.start() {
         Ok(()) => {}
-        // The command's process has told why it ended, and ends the whole with its status.
-        Err(failure) if failure == Failure::new(Step::StartCommand, Errno::EPIPE) => {}
         Err(failure) => running.abandon(failure),
     }
     imitate(running.wait())
@@ -102,7 +100,6 @@ impl Running<'_> {
             self.start_guard()?;
             if self.wait_for_group().is_err() {
                 self.parent = None;
-                self.guard = None;
             }
             self.fork_command()?;
         } else {
@@ -204,8 +201,21 @@ impl Running<'_> {
     }
 
     /// Waits until the guard has made the group, and opens it: later a limit on open files could be
-    /// in the way, or privileges be gone.
+    /// in the way, or privileges be gone. Where that fails, there is neither guard nor group.
     fn wait_for_group(&mut self) -> Result<(), Failure> {
+        let result = self.open_group();
+        if result.is_err() {
+            let _ = self.remove_group(Naming::Quiet, Deadline::after(TIME_TO_END));
+            if let Some(parent) = self.parent.take() {
+                // A guard that was killed may have left one behind that has not been heard of.
+                let _ = creds::take_up_root(&self.plan.caller);
+                cgroup::remove_stale(parent.fd(), self.plan.caller.groups_owner());
+            }
+        }
+        result
+    }
+
+    fn open_group(&mut self) -> Result<(), Failure> {
         if let (Some(guard), Some(parent), None) = (&self.guard, &self.parent, self.seed) {
             let seed = guard.wait_until_ready()?;
             creds::take_up_root(&self.plan.caller).at(Step::MakeGroup)?;
@@ -245,11 +255,7 @@ impl Running<'_> {
         // What the guard has to tell is written by this process.
         creds::renounce();
         let end = Deadline::after(TIME_TO_END);
-        let mut ended = None;
-        if let Some(pid) = self.command.take() {
-            let _ = process::send(pid, Signal::SIGKILL);
-            ended = self.wait_for(pid, end);
-        }
+        let ended = self.end_command(end);
         let _ = self.remove_group(Naming::Quiet, end);
         if ended == Some(Change::exited(status::FAILED)) {
             process::exit(status::FAILED);
@@ -261,6 +267,8 @@ impl Running<'_> {
     /// box.
     fn wait(&mut self) -> Change {
         let ending = self.serve().unwrap_or_else(|errno| {
+            // It may not have joined the group yet, which would end it.
+            let _ = self.end_command(Deadline::after(TIME_TO_END));
             diag::failure(Failure::new(Step::Wait, errno));
             Change::exited(status::FAILED)
         });
@@ -436,7 +444,7 @@ impl Running<'_> {
             return;
         };
         // By SIGKILL: where it was stopped it would not see that the link is closed.
-        let _ = process::send(pid, Signal::SIGKILL);
+        self.kill(pid);
         if self.wait_for(pid, end).is_some() {
             self.command = None;
         } else if !self.has_group() {
@@ -444,11 +452,28 @@ impl Running<'_> {
         }
     }
 
+    /// Kills the command's process or its init, and says how it ended.
+    fn end_command(&mut self, end: Deadline) -> Option<Change> {
+        let pid = self.command.take()?;
+        self.kill(pid);
+        self.wait_for(pid, end)
+    }
+
+    /// Kills the command's process or its init; where that fails, it still ends by the link's end.
+    fn kill(&mut self, pid: Pid) {
+        if process::send(pid, Signal::SIGKILL).is_err() {
+            self.link = None;
+        }
+    }
+
     /// Has the guard empty and remove the group; does it itself where the guard has died.
     fn remove_group(&mut self, naming: Naming, end: Deadline) -> Result<(), Errno> {
         if let Some(guard) = self.guard.take() {
             guard.release(naming);
-            self.relay(&guard, end);
+            // Else the first that it says is not for people.
+            if self.seed.is_some() {
+                self.relay(&guard, end);
+            }
             match self.wait_for(guard.pid(), end) {
                 // It goes on trying when this process has ended.
                 None => return Err(Errno::EBUSY),
@@ -485,17 +510,24 @@ impl Running<'_> {
 
     /// Waits for the end of a child, until `end`.
     fn wait_for(&self, pid: Pid, end: Deadline) -> Option<Change> {
+        let mut has_failed = false;
         loop {
-            let change = process::poll_child(pid).ok()?;
-            if change.is_some_and(Change::has_ended) {
-                return change;
+            let result = process::poll_child(pid);
+            if let Ok(change) = result {
+                if change.is_some_and(Change::has_ended) {
+                    return change;
+                }
+            } else if has_failed {
+                return None;
             }
+            has_failed = result.is_err();
             let left = end.left();
             if left == 0 {
                 return None;
             }
             // Signals that come now find no command to be passed on to.
-            poll::wait(self.signals.fd(), Event::Readable, left).ok()?;
+            // Where that fails, too, there is nothing better than to ask again.
+            let _ = poll::wait(self.signals.fd(), Event::Readable, left.min(100));
             while let Ok(Some(_)) = self.signals.next() {}
         }
     }
