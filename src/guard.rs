@@ -83,11 +83,7 @@ impl Guard {
     /// Why it could not be made; ECHILD where the guard was killed.
     pub fn wait_until_ready(&self) -> Result<Seed, Failure> {
         let word = fd::read_number(self.life.fd());
-        let word = word.map_err(|errno| {
-            // Its end is that of a child that is gone.
-            let gone = errno == Errno::EPIPE;
-            Failure::new(Step::StartGuard, if gone { Errno::ECHILD } else { errno })
-        })?;
+        let word = word.map_err(|_| Failure::new(Step::StartGuard, Errno::ECHILD))?;
         // No failure's number is as large as a seed.
         Seed::from_number(word).ok_or(Failure::from_number(word as usize))
     }
