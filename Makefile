@@ -19,6 +19,10 @@ FEATURES = $(if $(filter no,$(SETUID)),--no-default-features)
 # What the program needs, permitted and not effective: it puts in force what it uses.
 CAPS = cap_dac_override,cap_kill,cap_setgid,cap_setuid,cap_net_admin,cap_sys_chroot,cap_sys_admin+p
 
+# A sample that takes two minutes.
+FAULTS_EVERY ?= 12
+MINUTES ?= 2
+
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 20
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -26,7 +30,8 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # purpose are no fault.
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
-.PHONY: all test test-installed check fmt clippy fuzz sanitize portage-test kernels size install \
+.PHONY: all test test-installed check fmt clippy fuzz sanitize faults faults-sample soak portage-test \
+	kernels size install \
 	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -64,6 +69,15 @@ sanitize: ## the unit tests, with AddressSanitizer
 	$(SANITIZED) $(CARGO) test --locked --lib --target $(HOST)
 	RUSTC_BOOTSTRAP=1 rustc --edition 2024 --test -Zsanitizer=address tests/mem.rs -o $(CARGO_TARGET_DIR)/$(HOST)/mem
 	$(CARGO_TARGET_DIR)/$(HOST)/mem
+
+faults: all ## every system call fails, every process is killed at every one (root; 20 minutes)
+	tests/faults/run --program $(PROGRAM)
+
+faults-sample: all ## one in FAULTS_EVERY of these, of every call of every process
+	tests/faults/run --program $(PROGRAM) --every $(FAULTS_EVERY)
+
+soak: all ## boxes of every kind, 16 at a time, for MINUTES, with kills at random (root)
+	tests/soak/run --program $(PROGRAM) --minutes $(MINUTES)
 
 portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and sources)
 	PHASEBOX=$(abspath $(PROGRAM)) tests/portage/run

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::step::{At, Failure, Step};
-use crate::sys::ids::{self, Capabilities, Ids};
+use crate::sys::ids::{self, Capabilities, Ids, LENT};
 use crate::sys::packed::Packed;
 use crate::sys::{Errno, Result};
 
@@ -28,8 +28,8 @@ pub struct Caller {
     pub authority: Authority,
     /// Something is lent, and not enough: all of it is given back.
     pub is_half_lent: bool,
-    /// The capabilities at the start.
-    capabilities: Capabilities,
+    /// The capabilities that were permitted at the start.
+    permitted: Capabilities,
 }
 
 impl Caller {
@@ -53,7 +53,8 @@ impl Caller {
         {
             return Ok(None);
         }
-        let is_lent = cfg!(feature = "set-id") && capabilities.can_be_lent();
+        let permitted = capabilities.permitted();
+        let is_lent = cfg!(feature = "set-id") && permitted & LENT == LENT;
         let authority = match users.real {
             0 if capabilities.may_administer() => Authority::Own,
             0 => Authority::None,
@@ -64,15 +65,27 @@ impl Caller {
             uid: users.real,
             gid: groups.real,
             authority,
-            capabilities,
-            is_half_lent: users.real != 0 && !is_lent && (is_set_id || capabilities.permitted != 0),
+            permitted,
+            is_half_lent: users.real != 0
+                && !is_lent
+                && (is_set_id || !capabilities.permit_nothing()),
         }))
     }
 
     /// The first of the capabilities that boxes need and the file did not lend, by name.
     #[must_use]
     pub fn missing_capability(&self) -> Packed {
-        self.capabilities.first_missing()
+        ids::first_missing(self.permitted)
+    }
+
+    /// The uid that the caller's groups belong to: root's, where rights are lent.
+    #[must_use]
+    pub fn groups_owner(&self) -> u32 {
+        if self.authority == Authority::Lent {
+            0
+        } else {
+            self.uid
+        }
     }
 
     /// Whether namespaces need a user namespace around them.

@@ -57,6 +57,10 @@ const EMPTY: &[u8] = b"populated 0";
 /// How long a killed group may take to empty.
 pub const TIME_TO_DIE: Milliseconds = 10_000;
 
+/// How often something is tried that must succeed, where the kernel's answer is none that is
+/// expected.
+pub const TRIES: u32 = 8;
+
 /// Which leftovers are named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Naming {
@@ -74,13 +78,9 @@ const TIME_FOR_STALE: Milliseconds = 300;
 pub struct Cgroup {
     /// Somebody else's.
     parent: Fd,
+    /// Its directory, cgroup.procs, cgroup.events, cgroup.freeze and, since Linux 5.14, cgroup.kill.
+    open: [Fd; 5],
     name: Name,
-    directory: OwnedFd,
-    procs: OwnedFd,
-    events: OwnedFd,
-    freeze: OwnedFd,
-    /// Since Linux 5.14.
-    kill: Option<OwnedFd>,
 }
 
 /// The group that this process is in.
@@ -91,59 +91,72 @@ pub struct Cgroup {
 /// # Errors
 /// ENOENT where there is no cgroup v2, or where the group cannot be reached in it.
 pub fn own_group() -> Result<OwnedFd> {
-    find_own(|root, path| open_cgroup2(root.fd(), path.as_cstr()))
+    find_own(None, &mut false)
 }
 
 /// The nearest group, from that one upwards, in which `uid` can change nothing, nor in any above it:
-/// neither move processes nor kill, freeze or make groups. Whether that is another one.
+/// neither move processes nor kill, freeze or make groups. Tells whether that `is_another`.
 ///
 /// # Errors
 /// As [`own_group`]; ENODEV where there is none in the hierarchy as far as it can be seen.
-pub fn beyond_reach(uid: u32) -> Result<(OwnedFd, bool)> {
-    find_own(|root, path| descend(root, path.as_bytes(), uid))
+pub fn beyond_reach(uid: u32, is_another: &mut bool) -> Result<OwnedFd> {
+    find_own(Some(uid), is_another)
 }
 
-/// Has `find` look in each place where the hierarchy may be, until it is found.
-fn find_own<T>(find: impl Fn(OwnedFd, &Path) -> Result<T>) -> Result<T> {
-    let mut text = [0; 4096];
-    let told = read_own_path(&mut text);
-    if let Ok(path) = &told {
+/// Looks in each place where the hierarchy may be, until the group is found.
+fn find_own(ruler: Option<u32>, is_another: &mut bool) -> Result<OwnedFd> {
+    let mut path = Path::new();
+    let told = read_own_path(&mut path);
+    if told.is_ok() {
         // Alone, or beside v1. The path is missing where only a part of the hierarchy is mounted.
         for mount_point in [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"] {
             let root = open_cgroup2(Fd::CWD, mount_point);
-            if let Ok(found) = root.and_then(|root| find(root, path)) {
+            if let Ok(found) = root.and_then(|root| find_below(root, &path, ruler, is_another)) {
                 return Ok(found);
             }
         }
     }
     let root = fs::detached_mount(c"cgroup2").map_err(|_| Errno::ENOENT)?;
-    // The kernel tells the path only once cgroup2 has been mounted since it started.
-    let path = told.or_else(|_| read_own_path(&mut text))?;
-    find(root, &path)
+    if told.is_err() {
+        // The kernel tells the path only once cgroup2 has been mounted since it started.
+        read_own_path(&mut path)?;
+    }
+    find_below(root, &path, ruler, is_another)
 }
 
-/// From the root down, not up: from the group of a box within a box, which has mode 0700, its
+/// The group at `path`; or, where it has a ruler, the last on the way there that this uid does not
+/// rule.
+///
+/// That from the root down, not up: from the group of a box within a box, which has mode 0700, its
 /// caller cannot go up. Who rules a group rules those inside, takes processes out of them, kills and
-/// freezes; so the first that `uid` rules decides.
-fn descend(root: OwnedFd, path: &[u8], uid: u32) -> Result<(OwnedFd, bool)> {
+/// freezes; so the first that `ruler` rules decides.
+fn find_below(
+    root: OwnedFd,
+    path: &Path,
+    ruler: Option<u32>,
+    is_another: &mut bool,
+) -> Result<OwnedFd> {
+    let Some(uid) = ruler else {
+        return open_cgroup2(root.fd(), path.as_cstr());
+    };
     let mut group = root;
-    for part in parts(path, b'/') {
+    for part in parts(path.as_bytes(), b'/') {
         let mut name = Name::new();
         name.push(part)?;
         // The root itself is the path's first part, and a path that ends there has an empty one.
         if !part.is_empty() {
             let inner = open_cgroup2(group.fd(), name.as_cstr())?;
             if is_within_reach(inner.fd(), uid) {
-                return if part == b"." {
-                    Err(Errno::ENODEV)
-                } else {
-                    Ok((group, true))
-                };
+                if part == b"." {
+                    return Err(Errno::ENODEV);
+                }
+                *is_another = true;
+                break;
             }
             group = inner;
         }
     }
-    Ok((group, false))
+    Ok(group)
 }
 
 /// The group at a path that a root caller gave.
@@ -157,15 +170,14 @@ pub fn given_group(path: &CStr) -> Result<OwnedFd> {
 /// As a place: the group of a box within a box is one that its caller cannot read.
 fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
     let opened = fd::openat(directory, path, Mode::Path)?;
-    if fs::magic(opened.fd())? == CGROUP2_MAGIC {
-        Ok(opened)
-    } else {
-        Err(Errno::ENODEV)
-    }
+    fs::expect_magic(opened.fd(), CGROUP2_MAGIC)?;
+    Ok(opened)
 }
 
 /// This process's line in /proc/self/cgroup, as a path relative to the hierarchy's root.
-fn read_own_path(text: &mut [u8]) -> Result<Path> {
+#[inline(never)]
+fn read_own_path(path: &mut Path) -> Result<()> {
+    let mut text = [0; 4096];
     let file = match fd::openat(Fd::CWD, c"/proc/self/cgroup", Mode::Read) {
         Err(Errno::ENOENT) => {
             let proc = fs::detached_mount(c"proc").map_err(|_| Errno::ENOENT)?;
@@ -173,15 +185,14 @@ fn read_own_path(text: &mut [u8]) -> Result<Path> {
         }
         result => result?,
     };
-    let length = fd::read_all(file.fd(), text)?;
+    let length = fd::read_all(file.fd(), &mut text)?;
     let found = text
         .get(..length)
         .and_then(parse_own_path)
         .ok_or(Errno::ENOENT)?;
-    let mut path = Path::new();
+    *path = Path::new();
     path.push(b"./")?;
-    path.push(found)?;
-    Ok(path)
+    path.push(found)
 }
 
 /// The path in `0::/path`, without its slash. None where the group is outside what this process
@@ -205,7 +216,7 @@ pub fn is_delegated(group: Fd) -> bool {
 fn is_within_reach(group: Fd, uid: u32) -> bool {
     let mut files: &[u8] = b".\0cgroup.procs\0cgroup.threads\0cgroup.kill\0cgroup.freeze\0";
     while let Some(file) = until_nul(files) {
-        if fs::may_write(group, file) || fs::owner_of(group, file) == Ok(uid) {
+        if fs::may_write(group, file) || fs::is_owned_by(group, file, uid) {
             return true;
         }
         files = files.get(file.count_bytes() + 1..).unwrap_or_default();
@@ -231,32 +242,46 @@ pub fn join_guards(parent: Fd) -> Result<()> {
 /// there a child is killed at once where anyone ever wrote cgroup.kill in its parent's group
 /// (Linux 6.18).
 pub fn join(parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
-    let mut path = directory_name(label, seed)?;
+    let mut path = Name::new();
+    push_directory_name(&mut path, label, seed)?;
     path.push(b"/cgroup.procs")?;
-    let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?;
-    fd::write(procs.fd(), b"0").map(drop)
+    // Not for long: the command's process executes, or becomes an init.
+    let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?.keep();
+    fd::write(procs, b"0").map(drop)
 }
 
 impl Cgroup {
+    /// None yet: to be made or opened in its place.
+    #[must_use]
+    pub const fn new() -> Cgroup {
+        Cgroup {
+            parent: Fd::NONE,
+            open: [Fd::NONE; 5],
+            name: Name::new(),
+        }
+    }
+
     /// Makes a new group of `uid`'s below `parent` and locks it; changes `seed` until no group is
     /// called so.
     ///
     /// # Errors
     /// What mkdir(2) says: EACCES, EROFS, EAGAIN for a limit of the groups above.
-    pub fn create(parent: Fd, label: &[u8], seed: &mut Seed, uid: u32) -> Result<Cgroup> {
+    pub fn create(&mut self, parent: Fd, label: &[u8], seed: &mut Seed, uid: u32) -> Result<()> {
         let mut cleared = false;
         loop {
             // A name that is taken belongs to somebody else, whatever is in it.
-            let name = directory_name(label, *seed)?;
-            match fs::make_directory(parent, name.as_cstr()) {
-                Ok(()) => match Cgroup::open_locked(parent, name.as_cstr(), Lock::Shared) {
+            self.name = Name::new();
+            push_directory_name(&mut self.name, label, *seed)?;
+            match fs::make_directory(parent, self.name.as_cstr()) {
+                Ok(()) => match self.open_locked(parent, Lock::Shared) {
                     // Between mkdir and flock another start took it for one that nobody cleans up.
                     Err(Errno::EAGAIN | Errno::ENOENT | Errno::ENODEV) => {}
-                    Err(errno) => {
-                        let _ = fs::remove_directory(parent, name.as_cstr());
-                        return Err(errno);
+                    result => {
+                        if result.is_err() {
+                            let _ = fs::remove_directory(parent, self.name.as_cstr());
+                        }
+                        return result;
                     }
-                    Ok(group) => return Ok(group),
                 },
                 Err(Errno::EEXIST) => {}
                 // A limit on groups: it may be filled by some that nobody needs.
@@ -264,80 +289,119 @@ impl Cgroup {
                     remove_stale(parent, uid);
                     cleared = true;
                 }
-                Err(errno) => return Err(errno),
+                result => return result,
             }
             *seed = Seed::new(seed.number().wrapping_add(1));
         }
     }
 
     /// Opens the group that a guard made, and shares its lock.
-    pub fn open(parent: Fd, label: &[u8], seed: Seed) -> Result<Cgroup> {
-        Cgroup::open_locked(parent, directory_name(label, seed)?.as_cstr(), Lock::Shared)
+    pub fn open(&mut self, parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
+        push_directory_name(&mut self.name, label, seed)?;
+        self.open_locked(parent, Lock::Shared)
     }
 
-    /// Opens and locks a box's group. EAGAIN where another process's lock is in the way; ENOENT or
-    /// ENODEV where the group is gone.
-    fn open_locked(parent: Fd, name: &CStr, lock: Lock) -> Result<Cgroup> {
-        let directory = fd::openat(parent, name, Mode::Directory)?;
+    /// Opens and locks a box's group by its name. EAGAIN where another process's lock is in the
+    /// way; ENOENT or ENODEV where the group is gone. Then nothing stays open.
+    #[inline(never)]
+    fn open_locked(&mut self, parent: Fd, lock: Lock) -> Result<()> {
+        self.parent = parent;
+        let opened = self.open_each(lock);
+        if opened.is_err() {
+            self.close();
+        }
+        opened
+    }
+
+    fn open_each(&mut self, lock: Lock) -> Result<()> {
+        let [directory, procs, events, freeze, kill] = &mut self.open;
+        *directory = fd::openat(self.parent, self.name.as_cstr(), Mode::Directory)?.keep();
         // Under the lock: what can be opened then belongs to a group that is still there.
-        fd::lock(directory.fd(), lock)?;
-        let open = |file, mode| fd::openat(directory.fd(), file, mode);
-        let procs = open(c"cgroup.procs", Mode::Read)?;
-        let events = open(c"cgroup.events", Mode::Read)?;
-        let freeze = open(c"cgroup.freeze", Mode::Write)?;
-        let kill = match open(c"cgroup.kill", Mode::Write) {
-            Err(Errno::ENOENT) => None,
-            result => Some(result?),
-        };
-        let mut group = Cgroup {
-            parent,
-            name: Name::new(),
-            directory,
-            procs,
-            events,
-            freeze,
-            kill,
-        };
-        group.name.push(name.to_bytes())?;
-        Ok(group)
+        fd::lock(*directory, lock)?;
+        *procs = fd::openat(*directory, c"cgroup.procs", Mode::Read)?.keep();
+        *events = fd::openat(*directory, c"cgroup.events", Mode::Read)?.keep();
+        *freeze = fd::openat(*directory, c"cgroup.freeze", Mode::Write)?.keep();
+        match fd::openat(*directory, c"cgroup.kill", Mode::Write) {
+            Err(Errno::ENOENT) => {}
+            result => *kill = result?.keep(),
+        }
+        Ok(())
     }
 
-    /// The descriptors that a process of the box keeps open to wait, kill and remove.
+    fn close(&mut self) {
+        self.parent = Fd::NONE;
+        for fd in &mut self.open {
+            if *fd != Fd::NONE {
+                fd::close(*fd);
+                *fd = Fd::NONE;
+            }
+        }
+    }
+
+    /// Where it was made.
     #[must_use]
-    pub fn fds(&self) -> [Fd; 6] {
-        let events = self.events.fd();
-        [
-            self.parent,
-            self.directory.fd(),
-            self.procs.fd(),
-            events,
-            self.freeze.fd(),
-            self.kill.as_ref().map_or(events, OwnedFd::fd),
-        ]
+    pub fn parent(&self) -> Fd {
+        self.parent
+    }
+
+    /// What a process of the box keeps open besides, to wait, kill and remove.
+    #[must_use]
+    pub fn descriptors(&self) -> &[Fd] {
+        &self.open
+    }
+
+    fn directory(&self) -> Fd {
+        let [directory, ..] = self.open;
+        directory
+    }
+
+    fn procs(&self) -> Fd {
+        let [_, procs, ..] = self.open;
+        procs
+    }
+
+    fn events(&self) -> Fd {
+        let [_, _, events, ..] = self.open;
+        events
+    }
+
+    fn freezer(&self) -> Fd {
+        let [.., freezer, _] = self.open;
+        freezer
+    }
+
+    fn killer(&self) -> Fd {
+        let [.., killer] = self.open;
+        killer
     }
 
     /// Whether the kernel kills all of it at once; otherwise that takes CAP_KILL.
     #[must_use]
     pub fn is_killed_at_once(&self) -> bool {
-        self.kill.is_some()
+        self.killer() != Fd::NONE
+    }
+
+    /// Whether the group has been removed.
+    fn is_gone(&self) -> bool {
+        self.wait_until(EMPTY, 0) == Err(Errno::ENODEV)
     }
 
     /// Whether `pid` is in the group itself (not below).
     #[must_use]
     pub fn contains(&self, pid: Pid) -> bool {
-        Pids::of(self.procs.fd()).any(|member| member == pid)
+        Pids::of(self.procs()).any(|member| member == pid)
     }
 
     /// Stops all of the group and waits until it has stopped, at most a second: a process in an
     /// uninterruptible sleep stops later.
     pub fn freeze(&self) -> Result<()> {
-        fd::write(self.freeze.fd(), b"1")?;
+        fd::write(self.freezer(), b"1")?;
         self.wait_until(b"frozen 1", 1000)
     }
 
     /// Lets it go on.
     pub fn thaw(&self) -> Result<()> {
-        fd::write(self.freeze.fd(), b"0").map(drop)
+        fd::write(self.freezer(), b"0").map(drop)
     }
 
     /// The processes in the group and below, but for one.
@@ -345,7 +409,7 @@ impl Cgroup {
         let mut found = Processes::new();
         // What cannot be read is not named.
         let mut visit = Visit::Name(&mut found, except);
-        let _ = visit_groups(self.directory.fd(), NAMED_DEPTH, &mut visit);
+        let _ = visit_groups(self.directory(), NAMED_DEPTH, &mut visit);
         found
     }
 
@@ -373,20 +437,31 @@ impl Cgroup {
     /// EBUSY where something is still alive after `end`; the group stays. EACCES where it is empty
     /// and this process may not remove it.
     pub fn destroy(&self, end: Deadline) -> Result<()> {
-        let mut is_last = false;
+        let (mut tries, mut is_last) = (TRIES, false);
         loop {
-            match fs::remove_directory(self.parent, self.name.as_cstr()) {
-                Err(Errno::EBUSY) if !is_last => {}
-                // Gone under the killer's hands is gone (bug 562964).
-                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            let result = match fs::remove_directory(self.parent, self.name.as_cstr()) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EBUSY) => self.empty(end),
                 // Who may kill what is in it may not always remove it: neither the stub, where
                 // rights were lent, nor another guard of its own.
-                Err(errno) => return self.empty(end).and(Err(errno)),
-            }
-            match self.empty(end) {
-                // Busy still: a group was made, or a process entered, meanwhile.
-                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {}
-                result => return result,
+                result => self.empty(end).and(result),
+            };
+            match result {
+                // Gone under the killer's hands is gone (bug 562964).
+                Err(Errno::ENOENT | Errno::ENODEV) if self.is_gone() => return Ok(()),
+                // Busy still: a group was made, or a process entered, meanwhile; or one was removed.
+                Ok(()) | Err(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT) => {
+                    if is_last {
+                        return result.and(Err(Errno::EBUSY));
+                    }
+                }
+                // For want of memory, perhaps, which what is killed gives back.
+                Err(errno) => {
+                    tries -= 1;
+                    if tries == 0 {
+                        return Err(errno);
+                    }
+                }
             }
             is_last = end.left() == 0;
         }
@@ -401,20 +476,17 @@ impl Cgroup {
                 return Err(errno);
             }
             wait = left.max(1);
-            match &self.kill {
-                Some(kill) => {
-                    fd::write(kill.fd(), b"1")?;
-                    // As when they are killed one by one.
-                    let _ = self.thaw();
-                }
-                None => {
-                    self.kill_each();
-                    // What could not be frozen may have forked.
-                    wait = wait.min(100);
-                }
+            if self.is_killed_at_once() {
+                fd::write(self.killer(), b"1")?;
+                // As when they are killed one by one.
+                let _ = self.thaw();
+            } else {
+                self.kill_each();
+                // What could not be frozen may have forked.
+                wait = wait.min(100);
             }
         }
-        remove_below(self.directory.fd())
+        remove_below(self.directory())
     }
 
     /// Kills one by one, before Linux 5.14: frozen, none of them can fork, and none ends and leaves
@@ -425,17 +497,17 @@ impl Cgroup {
         let _ = self.freeze();
         // The group's own by a descriptor that is open: where a box is lent, a guard that took
         // another's place may open nothing in there. Nor could the command make groups there.
-        for pid in Pids::of(self.procs.fd()) {
+        for pid in Pids::of(self.procs()) {
             let _ = process::send(pid, Signal::SIGKILL);
         }
-        let _ = visit_groups(self.directory.fd(), KILLED_DEPTH, &mut Visit::Kill);
+        let _ = visit_groups(self.directory(), KILLED_DEPTH, &mut Visit::Kill);
         let _ = self.thaw();
     }
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
     fn wait_until(&self, line: &[u8], time: Milliseconds) -> Result<()> {
         let end = Deadline::after(time);
-        let events = self.events.fd();
+        let events = self.events();
         while !has_event(events, line)? {
             let left = end.left();
             if left == 0 {
@@ -446,6 +518,18 @@ impl Cgroup {
             poll::wait(events, Event::Changed, left.min(100))?;
         }
         Ok(())
+    }
+}
+
+impl Default for Cgroup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -466,12 +550,10 @@ fn remove_stale_within(parent: Fd, uid: u32, end: Deadline) -> bool {
     let mut removed = true;
     // A descriptor of its own: others share the position in `parent`.
     if let Ok(parent) = fd::openat(parent, c".", Mode::Directory) {
-        while listing.read(parent.fd()).unwrap_or(false) {
-            for entry in listing.entries().filter(|entry| entry.is_directory) {
-                if is_directory_name(entry.name.to_bytes()) {
-                    let result = remove_if_stale(parent.fd(), entry.name, uid, end);
-                    removed &= result != Err(Errno::EBUSY);
-                }
+        while let Some(name) = listing.next_directory(parent.fd()) {
+            if is_directory_name(name.to_bytes()) {
+                let result = remove_if_stale(parent.fd(), name, uid, end);
+                removed &= result != Err(Errno::EBUSY);
             }
         }
     }
@@ -480,8 +562,10 @@ fn remove_stale_within(parent: Fd, uid: u32, end: Deadline) -> bool {
 
 /// Removes one group if no stub or guard holds its lock.
 fn remove_if_stale(parent: Fd, name: &CStr, uid: u32, end: Deadline) -> Result<()> {
-    let group = Cgroup::open_locked(parent, name, Lock::Exclusive)?;
-    if fs::owner(group.directory.fd())? == uid {
+    let mut group = Cgroup::new();
+    group.name.push(name.to_bytes())?;
+    group.open_locked(parent, Lock::Exclusive)?;
+    if fs::is_owned_by(group.directory(), c"", uid) {
         group.destroy(end)
     } else {
         Ok(())
@@ -505,10 +589,9 @@ fn remove_below(top: Fd) -> Result<()> {
     let mut depth = 0u32;
     let mut went_up = false;
     loop {
-        let mut name = Name::new();
-        find_child(current.fd(), &mut name)?;
-        let child = name.as_cstr();
-        if child.is_empty() {
+        fd::rewind(current.fd())?;
+        let mut listing = Listing::new();
+        let Some(child) = listing.next_directory(current.fd()) else {
             if depth == 0 {
                 return Ok(());
             }
@@ -516,7 +599,7 @@ fn remove_below(top: Fd) -> Result<()> {
             went_up = true;
             current = fd::openat(current.fd(), c"..", Mode::Directory)?;
             continue;
-        }
+        };
         match fs::remove_directory(current.fd(), child) {
             // Where what was below it has just been removed, something lives in it.
             Err(Errno::EBUSY) if !went_up => {
@@ -527,18 +610,6 @@ fn remove_below(top: Fd) -> Result<()> {
             result => return result,
         }
     }
-}
-
-/// The name of a group inside a group; left empty where there is none.
-fn find_child(group: Fd, name: &mut Name) -> Result<()> {
-    let mut listing = Listing::new();
-    fd::rewind(group)?;
-    while listing.read(group)? {
-        if let Some(child) = listing.entries().find(|entry| entry.is_directory) {
-            return name.push(child.name.to_bytes());
-        }
-    }
-    Ok(())
 }
 
 /// How deep processes are looked for, to be named.
@@ -565,12 +636,10 @@ fn visit_groups(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
         }
     }
     let mut listing = Listing::new();
-    let directory = fd::openat(group, c".", Mode::Directory)?;
-    while depth > 0 && listing.read(directory.fd())? {
-        for entry in listing.entries().filter(|entry| entry.is_directory) {
-            let child = fd::openat(directory.fd(), entry.name, Mode::Directory)?;
-            visit_groups(child.fd(), depth - 1, visit)?;
-        }
+    fd::rewind(group)?;
+    while let Some(name) = listing.next_directory(group).filter(|_| depth > 0) {
+        let child = fd::openat(group, name, Mode::Directory)?;
+        visit_groups(child.fd(), depth - 1, visit)?;
     }
     if matches!(visit, Visit::Kill) {
         let freeze = fd::openat(group, c"cgroup.freeze", Mode::Write)?;
@@ -650,13 +719,11 @@ impl Iterator for Pids {
 ///
 /// # Errors
 /// ENAMETOOLONG for a label that a file name has no room for.
-pub fn directory_name(label: &[u8], seed: Seed) -> Result<Name> {
-    let mut name = Name::new();
+pub fn push_directory_name(name: &mut Name, label: &[u8], seed: Seed) -> Result<()> {
     name.push(PREFIX)?;
     name.push(label)?;
     name.push(b".")?;
-    name.push_number(seed.number())?;
-    Ok(name)
+    name.push_number(seed.number())
 }
 
 /// Whether a directory is called as a box's is.
@@ -723,17 +790,20 @@ mod tests {
 
     #[test]
     fn a_box_is_told_by_its_name() {
-        let name = directory_name(b"sys-apps:sed-4.9", Seed::new(7)).unwrap();
+        let name_of = |label: &[u8], random| {
+            let mut name = Name::new();
+            push_directory_name(&mut name, label, Seed::new(random)).map(|()| name)
+        };
+        let name = name_of(b"sys-apps:sed-4.9", 7).unwrap();
         assert_eq!(
             name.as_bytes(),
             b"phasebox:sys-apps:sed-4.9.9223372036854775815"
         );
         assert!(is_directory_name(name.as_bytes()));
-        let last = Seed::new(u64::MAX);
         assert!(is_directory_name(
-            directory_name(b"", last).unwrap().as_bytes()
+            name_of(b"", u64::MAX).unwrap().as_bytes()
         ));
-        assert!(directory_name(&[b'x'; 128], last).is_ok());
+        assert!(name_of(&[b'x'; 128], u64::MAX).is_ok());
         for other in [
             "phasebox.service",
             "phasebox:a.service",

@@ -41,25 +41,22 @@ pub struct Changed {
 }
 
 /// Where this process stands.
-pub struct Place<'a> {
+pub struct Place {
     /// Where the box's group will be, to join.
     pub parent: Option<Fd>,
     /// The link to the stub, where there is one, and what the stub changed.
-    pub stub: Option<(Fd, &'a Changed)>,
+    pub stub: Option<(Fd, Changed)>,
     /// This is pid 1 of a new PID namespace, with these duties.
     pub init: Option<Duties>,
 }
 
 /// Executes the command in the box, or says why not and ends.
-pub fn run(plan: &Plan, place: &Place<'_>) -> ! {
+pub fn run(plan: &Plan, place: &Place) -> ! {
     let Err(stop) = steps(plan, place);
-    creds::renounce();
     match stop {
-        Stop::Failed(failure) => {
-            diag::no_box(failure, plan);
-            process::exit(status::FAILED)
-        }
+        Stop::Failed(failure) => fail(plan, failure),
         Stop::NotExecuted(errno) => {
+            creds::renounce();
             diag::not_executed(plan.command.argv, plan.command.envp, errno);
             let not_found = errno == Errno::ENOENT;
             process::exit(if not_found {
@@ -69,6 +66,13 @@ pub fn run(plan: &Plan, place: &Place<'_>) -> ! {
             })
         }
     }
+}
+
+/// Says why there is no box, and ends. What is lent is given up first.
+pub fn fail(plan: &Plan, failure: Failure) -> ! {
+    creds::renounce();
+    diag::no_box(failure, plan);
+    process::exit(status::FAILED)
 }
 
 /// Why the command did not start.
@@ -84,8 +88,8 @@ impl From<Failure> for Stop {
 }
 
 /// All that is done with privileges, in order, until there are none.
-fn steps(plan: &Plan, place: &Place<'_>) -> Result<Infallible, Stop> {
-    let mut missing = Missing::default();
+fn steps(plan: &Plan, place: &Place) -> Result<Infallible, Stop> {
+    let mut missing = Missing::new(plan);
     ns::isolate(plan, place.init.is_some(), &mut missing)?;
     if let Some((link, _)) = place.stub {
         // From here on the guard kills this process when the stub dies.
@@ -109,7 +113,7 @@ fn steps(plan: &Plan, place: &Place<'_>) -> Result<Infallible, Stop> {
     Err(Stop::NotExecuted(exec::execute(plan.command, &dropped)))
 }
 
-fn restore(changed: &Changed) -> SysResult<()> {
+fn restore(changed: Changed) -> SysResult<()> {
     signal::set_disposition(Signal::SIGCHLD, changed.sigchld)?;
     signal::set_blocked(changed.blocked).map(drop)
 }

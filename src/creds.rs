@@ -6,8 +6,9 @@ use crate::caller::{Authority, Caller};
 use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
-use crate::sys::ids::{self, Capabilities, Ids};
+use crate::sys::ids::{self, Capabilities, Ids, LENT, LENT_IN_FORCE};
 use crate::sys::process::{self, Namespaces, Pid};
+use crate::sys::signal::Signal;
 use crate::sys::{Errno, Result as SysResult, fs};
 
 /// Shows that this process has no more privileges than COMMAND may have.
@@ -26,14 +27,10 @@ fn narrow_to(caller: &Caller) -> SysResult<()> {
     if caller.authority == Authority::Lent {
         process::forbid_dump()?;
         // With file capabilities none is in force yet, and the change of ids needs one.
-        ids::set_capabilities(Capabilities::LENT)?;
-        ids::set_user_ids(Ids {
-            real: caller.uid,
-            effective: caller.uid,
-            saved: 0,
-        })?;
+        ids::set_capabilities(LENT_IN_FORCE, LENT)?;
+        ids::set_user_ids(caller.uid, caller.uid, 0)?;
         // Set-user-id, the change has put them out of force.
-        return ids::set_capabilities(Capabilities::LENT);
+        return ids::set_capabilities(LENT_IN_FORCE, LENT);
     }
     if caller.is_half_lent {
         become_caller(caller)?;
@@ -48,26 +45,26 @@ fn narrow_to(caller: &Caller) -> SysResult<()> {
 
 /// All ids the caller's, no capability, and none to be had any more; checked.
 fn become_caller(caller: &Caller) -> SysResult<()> {
-    ids::set_user_ids(Ids::all(caller.uid))?;
+    ids::set_user_id(caller.uid)?;
     give_up_capabilities()?;
     ids::set_no_new_privileges()?;
     prove_no_new_privileges()?;
-    prove(caller.uid, caller.gid, Capabilities::NONE)
+    prove(caller.uid, caller.gid, 0)
 }
 
 /// With SECBIT_NO_SETUID_FIXUP set, setresuid(2) leaves them as they were. Those of an ordinary
 /// caller are a user namespace's.
 fn give_up_capabilities() -> SysResult<()> {
     ids::clear_ambient_capabilities()?;
-    ids::set_capabilities(Capabilities::NONE)
+    ids::set_capabilities(0, 0)
 }
 
 /// EPERM unless the kernel says so, and root's id cannot be had back by one that has it no more.
 fn prove(uid: u32, gid: u32, capabilities: Capabilities) -> SysResult<()> {
-    let is_proven = ids::user_ids()? == Ids::all(uid)
-        && ids::group_ids()? == Ids::all(gid)
-        && ids::capabilities()? == capabilities
-        && (uid == 0 || ids::set_user_ids(Ids::all(0)).is_err());
+    let is_proven = ids::has_only_user_id(uid)
+        && ids::has_only_group_id(gid)
+        && ids::has_only_capabilities(capabilities)
+        && (uid == 0 || ids::set_user_id(0).is_err());
     if is_proven { Ok(()) } else { Err(Errno::EPERM) }
 }
 
@@ -85,13 +82,14 @@ pub fn fork_within_limits(caller: &Caller) -> SysResult<Option<Pid>> {
     if caller.authority != Authority::Lent {
         return process::fork(Namespaces::NONE);
     }
-    ids::set_capabilities(Capabilities {
-        effective: 0,
-        ..Capabilities::LENT
-    })?;
+    ids::set_capabilities(0, LENT)?;
     let forked = process::fork(Namespaces::NONE);
-    ids::set_capabilities(Capabilities::LENT)?;
-    forked
+    let taken_up = ids::set_capabilities(LENT_IN_FORCE, LENT);
+    if let (Err(_), Ok(Some(child))) = (taken_up, forked) {
+        // Nobody will hear of it.
+        let _ = process::send(child, Signal::SIGKILL);
+    }
+    taken_up.and(forked)
 }
 
 /// For the moment in which a box's group is opened: root's uid, where it is lent. What follows is
@@ -100,11 +98,7 @@ pub fn take_up_root(caller: &Caller) -> SysResult<()> {
     if caller.authority != Authority::Lent {
         return Ok(());
     }
-    ids::set_user_ids(Ids {
-        real: caller.uid,
-        effective: 0,
-        saved: 0,
-    })
+    ids::set_user_ids(caller.uid, 0, 0)
 }
 
 /// Becomes whom COMMAND runs as, for good, and checks it. A root caller that asks for nobody else
@@ -128,11 +122,11 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
     if let Some(identity) = plan.identity() {
         ids::set_groups(identity.groups.as_slice()).at(Step::SetGroups)?;
         gid = identity.gid.unwrap_or(gid);
-        ids::set_group_ids(gid).at(Step::SetGroup)?;
+        ids::set_group_id(gid).at(Step::SetGroup)?;
         uid = identity.uid.unwrap_or(uid);
     }
     if uid != 0 {
-        ids::set_user_ids(Ids::all(uid)).at(Step::SetUser)?;
+        ids::set_user_id(uid).at(Step::SetUser)?;
         give_up_capabilities().at(Step::DropCapabilities)?;
         // Until execve(2): this process still knows what COMMAND may not.
         process::forbid_dump().at(Step::DropCapabilities)?;
@@ -145,7 +139,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
         prove_groups(gid, identity.groups.as_slice()).at(Step::VerifyDrop)?;
     }
     if uid != 0 {
-        prove(uid, gid, Capabilities::NONE).at(Step::VerifyDrop)?;
+        prove(uid, gid, 0).at(Step::VerifyDrop)?;
     }
     Ok(Dropped(()))
 }
@@ -156,7 +150,7 @@ fn prove_groups(gid: u32, wanted: &[u32]) -> SysResult<()> {
     let found = ids::groups(&mut buffer)?;
     let has = |id| found.iter().any(|other| other == id);
     let is_proven =
-        ids::group_ids()? == Ids::all(gid) && found.len() == wanted.len() && wanted.iter().all(has);
+        ids::has_only_group_id(gid) && found.len() == wanted.len() && wanted.iter().all(has);
     if is_proven { Ok(()) } else { Err(Errno::EPERM) }
 }
 
@@ -170,8 +164,8 @@ fn retire_as(caller: &Caller) -> SysResult<()> {
     if caller.uid != 0 {
         become_caller(caller)?;
     } else {
-        let kept = ids::capabilities()?.permitted & Capabilities::WAITING;
-        ids::set_capabilities(Capabilities::exactly(kept))?;
+        let kept = ids::capabilities()?.permitted() & ids::WAITING;
+        ids::set_capabilities(kept, kept)?;
     }
     process::forbid_dump()
 }
@@ -187,13 +181,12 @@ pub fn retire_as_guard(caller: &Caller) -> Result<(), Failure> {
 
 fn become_root() -> SysResult<()> {
     ids::set_groups(&[])?;
-    ids::set_group_ids(0)?;
-    ids::set_user_ids(Ids::all(0))?;
-    let kept = Capabilities::exactly(Capabilities::WAITING);
-    ids::set_capabilities(kept)?;
+    ids::set_group_id(0)?;
+    ids::set_user_id(0)?;
+    ids::set_capabilities(ids::WAITING, ids::WAITING)?;
     ids::set_no_new_privileges()?;
     process::forbid_dump()?;
-    prove(0, 0, kept)
+    prove(0, 0, ids::WAITING)
 }
 
 /// A guard whose group the kernel kills at once needs none to kill.
@@ -201,9 +194,8 @@ pub fn give_up_killing(caller: &Caller) -> Result<(), Failure> {
     if caller.authority != Authority::Lent {
         return Ok(());
     }
-    let kept = Capabilities::exactly(Capabilities::GUARDS);
-    ids::set_capabilities(kept)
-        .and_then(|()| prove(0, 0, kept))
+    ids::set_capabilities(ids::GUARDS, ids::GUARDS)
+        .and_then(|()| prove(0, 0, ids::GUARDS))
         .at(Step::DropCapabilities)
 }
 
@@ -220,7 +212,13 @@ fn renounce_all() -> SysResult<()> {
     if users == Ids::all(0) {
         return Ok(());
     }
-    ids::set_group_ids(groups.real)?;
-    ids::set_user_ids(Ids::all(users.real))?;
+    // Ids that are not lent are left alone: in a user namespace without a map they are nobody's, which
+    // cannot be set.
+    if groups != Ids::all(groups.real) {
+        ids::set_group_id(groups.real)?;
+    }
+    if users != Ids::all(users.real) {
+        ids::set_user_id(users.real)?;
+    }
     give_up_capabilities()
 }

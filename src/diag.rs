@@ -354,12 +354,10 @@ pub fn add_all_but_init(found: &mut Processes) {
         return;
     };
     let mut listing = fs::Listing::new();
-    while listing.read(proc.fd()).unwrap_or(false) {
-        for entry in listing.entries().filter(|entry| entry.is_directory) {
-            let number = crate::accounts::parse_id(entry.name.to_bytes()).unwrap_or(0);
-            if number > 1 {
-                Pid::new(number).into_iter().for_each(|pid| found.add(pid));
-            }
+    while let Some(name) = listing.next_directory(proc.fd()) {
+        let number = crate::accounts::parse_id(name.to_bytes()).unwrap_or(0);
+        if number > 1 {
+            Pid::new(number).into_iter().for_each(|pid| found.add(pid));
         }
     }
 }

@@ -5,9 +5,10 @@
 //! The group is the guard's from the beginning: whenever the stub is killed, nothing stays.
 #![forbid(unsafe_code)]
 
-use crate::caller::{Authority, Caller};
+use crate::caller::Authority;
 use crate::cgroup::{self, Cgroup, Naming, Seed};
 use crate::creds;
+use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, Mode, OwnedFd};
@@ -15,59 +16,65 @@ use crate::sys::poll::Deadline;
 use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::{Errno, Result as SysResult, fs, netdev};
 
-/// Where a box's group is made, and what it is called.
-#[derive(Clone, Copy)]
-pub struct Site<'a> {
-    /// The directory.
-    pub parent: Fd,
-    /// Whether the caller's own group is another one: the guard has to leave that.
-    pub leave: bool,
-    /// The first part of the name.
-    pub label: &'a [u8],
-    /// What the last part is made of.
-    pub seed: Seed,
-}
-
 /// The stub's side of the guard.
 pub struct Guard {
     pid: Pid,
     life: OwnedFd,
 }
 
+/// On which side of a fork a process is.
+enum Fork {
+    Stub(Guard),
+    /// With the other end of the guard's life.
+    Guard(Fd),
+}
+
 impl Guard {
-    /// Starts it, to make a group. It works while the caller of this goes on.
-    pub fn start(caller: &Caller, site: Site<'_>) -> SysResult<Guard> {
-        Guard::fork(|death| match prepare(caller, site, death) {
-            Ok(group) => serve(&group, death),
-            Err(failure) => {
-                let _ = fd::write_number(death, failure.number() as u64);
-                status::FAILED
+    /// Starts it, to make a group below `parent`. It works while the caller of this goes on.
+    ///
+    /// `leaves_group`: the caller's own group is another one, which the guard has to leave.
+    pub fn start(plan: &Plan, parent: Fd, leaves_group: bool) -> SysResult<Guard> {
+        match Guard::fork()? {
+            Fork::Stub(guard) => Ok(guard),
+            Fork::Guard(death) => {
+                let mut group = Cgroup::new();
+                let prepared = prepare(plan, parent, leaves_group, death, &mut group);
+                process::exit(match prepared {
+                    Ok(()) => serve(&group, death),
+                    Err(failure) => {
+                        let _ = fd::write_number(death, failure.number() as u64);
+                        status::FAILED
+                    }
+                })
             }
-        })
+        }
     }
 
     /// Starts another one for a group that there is already.
     pub fn replace(group: &Cgroup) -> SysResult<Guard> {
-        Guard::fork(|death| {
-            let [a, b, c, d, e, f] = group.fds();
-            match fd::close_all_but(&[a, b, c, d, e, f, death]) {
-                Ok(()) => serve(group, death),
-                Err(_) => status::FAILED,
-            }
-        })
-    }
-
-    fn fork(run: impl FnOnce(Fd) -> u8) -> SysResult<Guard> {
-        let (life, death) = netdev::socket_pair()?;
-        match process::fork(Namespaces::NONE)? {
-            Some(pid) => Ok(Guard { pid, life }),
-            None => {
-                process::set_name(c"phasebox-guard");
-                // A hangup or a key of the caller's terminal is not for it.
-                let _ = process::new_session();
-                process::exit(run(death.fd()))
+        match Guard::fork()? {
+            Fork::Stub(guard) => Ok(guard),
+            Fork::Guard(death) => {
+                let kept = [group.parent(), death];
+                process::exit(match fd::close_all_but(&kept, group.descriptors()) {
+                    Ok(()) => serve(group, death),
+                    Err(_) => status::FAILED,
+                })
             }
         }
+    }
+
+    fn fork() -> SysResult<Fork> {
+        let (life, death) = netdev::socket_pair()?;
+        if let Some(pid) = process::fork(Namespaces::NONE)? {
+            return Ok(Fork::Stub(Guard { pid, life }));
+        }
+        process::set_name(c"phasebox-guard");
+        // A hangup or a key of the caller's terminal is not for it.
+        let _ = process::new_session();
+        // The other end is closed with all others.
+        let _ = life.keep();
+        Ok(Fork::Guard(death.keep()))
     }
 
     /// Waits until the group is made; returns the seed of its name.
@@ -76,7 +83,11 @@ impl Guard {
     /// Why it could not be made; ECHILD where the guard was killed.
     pub fn wait_until_ready(&self) -> Result<Seed, Failure> {
         let word = fd::read_number(self.life.fd());
-        let word = word.map_err(|_| Failure::new(Step::StartGuard, Errno::ECHILD))?;
+        let word = word.map_err(|errno| {
+            // Its end is that of a child that is gone.
+            let gone = errno == Errno::EPIPE;
+            Failure::new(Step::StartGuard, if gone { Errno::ECHILD } else { errno })
+        })?;
         // No failure's number is as large as a seed.
         Seed::from_number(word).ok_or(Failure::from_number(word as usize))
     }
@@ -115,25 +126,34 @@ pub fn verdict(change: Change) -> Option<SysResult<()>> {
 }
 
 /// Out of the caller's reach, then the group. Every signal is blocked, as in the stub.
-fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure> {
+fn prepare(
+    plan: &Plan,
+    parent: Fd,
+    leaves_group: bool,
+    death: Fd,
+    group: &mut Cgroup,
+) -> Result<(), Failure> {
+    let caller = &plan.caller;
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-    fd::close_all_but(&[site.parent, death]).at(Step::CloseDescriptors)?;
+    fd::close_all_but(&[parent, death], &[]).at(Step::CloseDescriptors)?;
     // Nothing is ever written there; nothing that is opened later is to take their place.
     fd::fill_standard().at(Step::CloseDescriptors)?;
     creds::retire_as_guard(caller)?;
-    let mut uid = caller.uid;
+    let uid = caller.groups_owner();
     if caller.authority == Authority::Lent {
-        uid = 0;
         // Where that cannot be, memory has to run out and the caller be quick.
         let _ = leave_oom_score();
     }
     // The caller's umask may have no place for the owner's bits, or one for others.
     fs::set_umask(0o077);
-    if site.leave {
-        cgroup::join_guards(site.parent).at(Step::LeaveGroup)?;
+    if leaves_group {
+        cgroup::join_guards(parent).at(Step::LeaveGroup)?;
     }
-    let mut seed = site.seed;
-    let group = Cgroup::create(site.parent, site.label, &mut seed, uid).at(Step::MakeGroup)?;
+    let [a, b, c, d, e, f, g, h, ..] = plan.random;
+    let mut seed = Seed::new(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    let label = plan.group_name.as_bytes();
+    let made = group.create(parent, label, &mut seed, uid);
+    made.at(Step::MakeGroup)?;
     let mut ready = Ok(());
     if group.is_killed_at_once() {
         ready = creds::give_up_killing(caller);
@@ -144,8 +164,8 @@ fn prepare(caller: &Caller, site: Site<'_>, death: Fd) -> Result<Cgroup, Failure
         let _ = group.destroy(Deadline::after(cgroup::TIME_TO_DIE));
         return Err(failure);
     }
-    cgroup::remove_stale(site.parent, uid);
-    Ok(group)
+    cgroup::remove_stale(parent, uid);
+    Ok(())
 }
 
 /// A score that the caller gave itself would have the kernel kill the guard before all others when
@@ -162,10 +182,16 @@ fn leave_oom_score() -> SysResult<()> {
 
 /// Waits for the stub's word, or its end, and ends the box.
 fn serve(group: &Cgroup, death: Fd) -> u8 {
-    let naming = match fd::read_number(death) {
-        Ok(except) => Naming::AllBut(Pid::new(except as u32)),
-        Err(_) => Naming::Quiet,
-    };
+    let mut naming = Naming::Quiet;
+    // An answer of the kernel's that tells of no end must not end a box.
+    for _ in 0..cgroup::TRIES {
+        match fd::read_number(death) {
+            Ok(except) => naming = Naming::AllBut(Pid::new(except as u32)),
+            Err(Errno::EPIPE) => {}
+            Err(_) => continue,
+        }
+        break;
+    }
     match group.end(naming, death) {
         Ok(()) => 0,
         // Every number is below that of FAILED, but for some that no file system gives.

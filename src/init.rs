@@ -21,9 +21,13 @@ pub fn receive(link: Fd) -> SysResult<Change> {
     fd::read_number(link).map(|number| Change::from_number(number as usize))
 }
 
-/// Tells the init to send `signal` to the command.
-pub fn request(link: Fd, signal: Signal) -> SysResult<()> {
-    fd::write_number(link, u64::from(signal.byte()))
+/// In a request: the command's process group is meant, not the command alone.
+const TO_GROUP: u64 = 0x80;
+
+/// Tells the init to send `signal` to the command, or to its process group.
+pub fn request(link: Fd, signal: Signal, to_group: bool) -> SysResult<()> {
+    let flag = if to_group { TO_GROUP } else { 0 };
+    fd::write_number(link, u64::from(signal.byte()) | flag)
 }
 
 /// What an init does besides.
@@ -46,8 +50,9 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     // The stub's death closes the link. Where this process is stopped it cannot see that, so this,
     // which a change of credentials would undo:
     process::die_with_parent().at(Step::StartInit)?;
-    // It may have been dead by then.
-    if poll::wait(link, Event::Closed, 0).at(Step::StartInit)? {
+    // And it says nothing of a stub that was dead before.
+    let closed = poll::wait(link, Event::Closed, 0).at(Step::AwaitStub)?;
+    if closed.is_some() {
         return Err(Failure::new(Step::AwaitStub, Errno::EPIPE));
     }
     let signals = SignalFd::new().at(Step::StartInit)?;
@@ -56,34 +61,32 @@ pub fn fork_command(plan: &Plan, duties: Duties, link: Fd) -> Result<(), Failure
     match process::fork(Namespaces::NONE).at(Step::StartInit)? {
         None => Ok(()),
         Some(command) => {
-            let ending = match settle(plan, link, &signals) {
-                Ok(()) => serve(duties, link, &signals, command),
-                Err(failure) => {
-                    diag::failure(failure);
-                    Err(failure.errno())
-                }
-            };
-            let failed = Change::exited(status::FAILED);
-            end(duties, link, ending.unwrap_or(failed))
+            let ending = settle(plan, link, signals)
+                .and_then(|()| serve(duties, link, signals, command).at(Step::Wait));
+            let ending = ending.unwrap_or_else(|failure| {
+                diag::failure(failure);
+                Change::exited(status::FAILED)
+            });
+            end(duties, link, ending)
         }
     }
 }
 
 /// Keeps nothing of the caller's but standard error, and no more privileges than it needs.
-fn settle(plan: &Plan, link: Fd, signals: &SignalFd) -> Result<(), Failure> {
+fn settle(plan: &Plan, link: Fd, signals: SignalFd) -> Result<(), Failure> {
     creds::retire(&plan.caller)?;
     process::die_with_parent().at(Step::StartInit)?;
     fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-    fd::close_all_but(&[Fd::STDERR, link, signals.fd()]).at(Step::CloseDescriptors)
+    fd::close_all_but(&[Fd::STDERR, link, signals.fd()], &[]).at(Step::CloseDescriptors)
 }
 
-fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResult<Change> {
+fn serve(duties: Duties, link: Fd, signals: SignalFd, command: Pid) -> SysResult<Change> {
     loop {
         let asked = poll::wait_for_two(signals.fd(), link)?;
         // Only a child's change matters; what else is sent here was not meant for the command.
         while signals.next()?.is_some() {}
         let mut change = Change::exited(0);
-        while let Some(pid) = poll_child(&mut change)? {
+        while let Some(pid) = process::poll_any_child(&mut change)? {
             if pid != command {
                 continue;
             }
@@ -94,48 +97,48 @@ fn serve(duties: Duties, link: Fd, signals: &SignalFd, command: Pid) -> SysResul
                 if duties.stop_all {
                     process::send_all_as_init(Signal::SIGSTOP);
                 }
-                tell(link, change);
+                let _ = tell(link, change);
             }
         }
-        if asked {
+        if let Some(link) = asked {
             let Ok(number) = fd::read_number(link) else {
                 // The stub is dead; so is, in a moment, everything here.
                 process::exit(status::FAILED);
             };
-            if let Some(signal) = Signal::new(number as u32) {
-                if duties.stop_all && signal == Signal::SIGCONT {
+            if let Some(signal) = Signal::new((number & !TO_GROUP) as u32) {
+                // It may be dead already.
+                let _ = if duties.stop_all && signal == Signal::SIGCONT {
                     process::send_all_as_init(signal);
+                    Ok(())
+                } else if number & TO_GROUP != 0 {
+                    process::send_group(command, signal)
                 } else {
-                    // It may be dead already.
-                    let _ = process::send(command, signal);
-                }
+                    process::send(command, signal)
+                };
             }
         }
     }
 }
 
-fn poll_child(change: &mut Change) -> SysResult<Option<Pid>> {
-    match process::poll_any_child(change) {
-        Err(Errno::ECHILD) => Ok(None),
-        result => result,
-    }
-}
-
-fn tell(link: Fd, change: Change) {
-    // Where the stub is dead, the end of the link says so in a moment.
-    let _ = fd::write_number(link, change.number() as u64);
+/// Tells the stub what the command did. Where the stub is dead, the end of the link says so in a
+/// moment.
+fn tell(link: Fd, change: Change) -> SysResult<()> {
+    fd::write_number(link, change.number() as u64)
 }
 
 /// Reports, then stays until the stub has seen what it needs to.
 fn end(duties: Duties, link: Fd, ending: Change) -> ! {
     // Zombies are nothing left over.
-    while let Ok(Some(_)) = poll_child(&mut Change::exited(0)) {}
+    while let Ok(Some(_)) = process::poll_any_child(&mut Change::exited(0)) {}
     let mut left = Processes::new();
     if duties.name_leftovers {
         diag::add_all_but_init(&mut left);
         diag::leftovers(&left, Fd::STDERR);
     }
-    tell(link, ending);
+    if tell(link, ending).is_err() {
+        // The stub sees this, or is dead.
+        process::exit(status::of(ending));
+    }
     while fd::read_number(link).is_ok() {}
     process::exit(0)
 }
@@ -159,7 +162,7 @@ mod tests {
             (0xffff, None, None, None),
         ] {
             let change = Change::from_number(number);
-            tell(here.fd(), change);
+            tell(here.fd(), change).unwrap();
             assert_eq!(receive(there.fd()), Ok(change));
             assert_eq!(change.exit_status(), exited);
             assert_eq!(change.killed_by(), killed);

@@ -43,8 +43,9 @@ pub fn isolate(plan: &Plan, is_init: bool, missing: &mut Missing) -> Result<(), 
     }
     if plan.caller.needs_user_namespace() {
         if !is_init {
-            if let Err(failure) = process::unshare(Namespaces::USER).at(Step::UserNamespace) {
-                return missing.tolerate(plan, failure, wanted);
+            let made = process::unshare(Namespaces::USER).at(Step::UserNamespace);
+            if made.is_err() {
+                return missing.tolerate(made, wanted);
             }
         }
         // Without its map the namespace is of no use, and there is no way out of it.
@@ -52,17 +53,15 @@ pub fn isolate(plan: &Plan, is_init: bool, missing: &mut Missing) -> Result<(), 
     }
 
     let host_net = open_host_net(plan);
-    wanted = unshare(plan, wanted, missing)?;
+    unshare(&mut wanted, missing)?;
     if wanted.has(Isolation::NET) {
         if let Err(failure) = net::configure(&NewNet(()), plan.caller.gid) {
             give_up_net(failure, host_net)?;
-            missing.tolerate(plan, failure, Isolation::NET)?;
+            missing.tolerate(Err(failure), Isolation::NET)?;
         }
     }
     if wanted.has(Isolation::MOUNT) {
-        if let Err(failure) = detach_mounts(is_init) {
-            missing.tolerate(plan, failure, Isolation::MOUNT)?;
-        }
+        missing.tolerate(detach_mounts(is_init), Isolation::MOUNT)?;
     }
     Ok(())
 }
@@ -70,72 +69,86 @@ pub fn isolate(plan: &Plan, is_init: bool, missing: &mut Missing) -> Result<(), 
 /// The isolation that `--best-effort` goes on without, and why.
 ///
 /// It is told when privileges are gone: nothing is written with those that are lent.
-#[derive(Default)]
-pub struct Missing([Option<Failure>; Isolation::ALL.len()]);
+pub struct Missing {
+    is_allowed: bool,
+    reasons: [Option<Failure>; Isolation::ALL.len()],
+}
 
 impl Missing {
-    /// Goes on without `kinds`, where the caller allows it; otherwise the failure itself.
+    /// Nothing is missing so far.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Missing {
+        Missing {
+            is_allowed: plan.best_effort,
+            reasons: [None; Isolation::ALL.len()],
+        }
+    }
+
+    /// Where this failed, goes on without `kinds`, if the caller allows it; otherwise the failure
+    /// itself.
+    #[inline(never)]
     pub fn tolerate(
         &mut self,
-        plan: &Plan,
-        failure: Failure,
+        result: Result<(), Failure>,
         kinds: Isolation,
     ) -> Result<(), Failure> {
-        if !plan.best_effort {
-            return Err(failure);
-        }
-        for (kind, reason) in Isolation::ALL.into_iter().zip(&mut self.0) {
-            if kinds.has(kind) {
-                *reason = Some(failure);
+        if result.is_err() && self.is_allowed {
+            for (index, reason) in self.reasons.iter_mut().enumerate() {
+                if kinds.has(Isolation::nth(index)) {
+                    *reason = result.err();
+                }
             }
+            return Ok(());
         }
-        Ok(())
+        result
     }
 
     /// A line for each.
+    #[inline(never)]
     pub fn tell(&self) {
-        for (kind, reason) in Isolation::ALL.into_iter().zip(self.0) {
+        for (index, reason) in self.reasons.iter().enumerate() {
             if let Some(failure) = reason {
-                diag::degraded(failure, kind);
+                diag::degraded(*failure, Isolation::nth(index));
             }
         }
     }
 }
 
 /// One call for all. Where it fails, one call for each, to know which one failed, and with
-/// `--best-effort` to have the others. Returns those that there are.
-fn unshare(plan: &Plan, wanted: Isolation, missing: &mut Missing) -> Result<Isolation, Failure> {
+/// `--best-effort` to have the others: what cannot be had is no longer wanted.
+fn unshare(wanted: &mut Isolation, missing: &mut Missing) -> Result<(), Failure> {
     let mut all = Namespaces::NONE;
-    for (kind, namespaces, _) in UNSHARED {
-        all = all.and(namespaces.when(wanted.has(kind)));
+    for (kind, namespaces, _) in &UNSHARED {
+        all = all.and(namespaces.when(wanted.has(*kind)));
     }
     if process::unshare(all).is_ok() {
-        return Ok(wanted);
+        return Ok(());
     }
-    let mut made = wanted;
-    for (kind, namespaces, step) in UNSHARED {
-        if wanted.has(kind) {
-            if let Err(failure) = process::unshare(namespaces).at(step) {
-                missing.tolerate(plan, failure, kind)?;
-                made = made.without(kind);
+    for (kind, namespaces, step) in &UNSHARED {
+        if wanted.has(*kind) {
+            let made = process::unshare(*namespaces).at(*step);
+            if made.is_err() {
+                *wanted = wanted.without(*kind);
             }
+            missing.tolerate(made, *kind)?;
         }
     }
-    Ok(made)
+    Ok(())
 }
 
 /// With `--best-effort` a new network that cannot be set up is left again: the host's network is
 /// what "without network isolation" means, not one without even a loopback.
-fn open_host_net(plan: &Plan) -> Option<OwnedFd> {
+fn open_host_net(plan: &Plan) -> Option<Fd> {
     if !plan.best_effort {
         return None;
     }
-    fd::openat(Fd::CWD, c"/proc/self/ns/net", Mode::Read).ok()
+    let opened = fd::openat(Fd::CWD, c"/proc/self/ns/net", Mode::Read);
+    opened.ok().map(OwnedFd::keep)
 }
 
-fn give_up_net(failure: Failure, host_net: Option<OwnedFd>) -> Result<(), Failure> {
+fn give_up_net(failure: Failure, host_net: Option<Fd>) -> Result<(), Failure> {
     let host_net = host_net.ok_or(failure)?;
-    process::join_namespace(host_net.fd(), Namespaces::NET).map_err(|_| failure)
+    process::join_namespace(host_net, Namespaces::NET).map_err(|_| failure)
 }
 
 /// Mounts made outside still arrive, mounts made inside stay inside, /proc among them.
@@ -160,13 +173,14 @@ fn detach_mounts(with_proc: bool) -> Result<(), Failure> {
 /// and back down it goes afterwards.
 #[inline(never)]
 fn detach_mounts_of_chroot() -> Result<(), Errno> {
-    let root = fd::openat(Fd::CWD, c"/", Mode::Directory)?;
-    let working = fd::openat(Fd::CWD, c".", Mode::Path)?;
-    let this = process::open_self()?;
-    process::join_namespace(this.fd(), Namespaces::MOUNT)?;
+    // Kept until the command is executed, or closed by an init.
+    let root = fd::openat(Fd::CWD, c"/", Mode::Directory)?.keep();
+    let working = fd::openat(Fd::CWD, c".", Mode::Path)?.keep();
+    let this = process::open_self()?.keep();
+    process::join_namespace(this, Namespaces::MOUNT)?;
     let result = fs::make_mounts_slave();
-    fs::change_directory_to(root.fd())?;
+    fs::change_directory_to(root)?;
     fs::change_root_to_working_directory()?;
-    fs::change_directory_to(working.fd())?;
+    fs::change_directory_to(working)?;
     result
 }

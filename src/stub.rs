@@ -9,7 +9,7 @@ use crate::cgroup::{self, Cgroup, Naming, Seed};
 use crate::child::{self, Changed, Go, Place};
 use crate::creds;
 use crate::diag;
-use crate::guard::{self, Guard, Site};
+use crate::guard::{self, Guard};
 use crate::init::{self, Duties};
 use crate::ns::Missing;
 use crate::plan::Plan;
@@ -27,100 +27,46 @@ const TIME_TO_END: Milliseconds = cgroup::TIME_TO_DIE + 1000;
 
 /// Runs the plan's command in its box, and ends as it ended.
 pub fn run(plan: &Plan) -> ! {
-    match &mut start(plan) {
-        Ok(running) => imitate(running.wait(plan.quiet)),
-        Err(failure) => {
-            creds::renounce();
-            diag::no_box(*failure, plan);
-            process::exit(status::FAILED)
-        }
-    }
-}
-
-/// The steps up to the command's start, in order.
-fn start(plan: &Plan) -> Result<Running<'_>, Failure> {
-    let changed = take_over_signals().at(Step::BlockSignals)?;
-    let signals = SignalFd::new().at(Step::BlockSignals)?;
-    let mut missing = Missing::default();
-    let parent = find_parent(plan, &mut missing)?;
+    let (changed, signals) = match take_over_signals().at(Step::BlockSignals) {
+        Ok(taken) => taken,
+        Err(failure) => child::fail(plan, failure),
+    };
     let mut running = Running {
         plan,
         signals,
-        parent,
-        group: None,
+        changed,
         guard: None,
         command: None,
         link: None,
         seed: None,
+        parent: None,
+        leaves_group: false,
         has_init: false,
+        missing: Missing::new(plan),
+        group: Cgroup::new(),
     };
-    match running.start(&changed, &mut missing) {
-        Ok(()) => Ok(running),
-        // The command's process has told why it ended, and ends the whole with its status.
-        Err(failure) if failure == Failure::new(Step::StartCommand, Errno::EPIPE) => Ok(running),
-        Err(failure) if running.abandon() => Err(failure),
-        // Both have failed: one line is enough.
-        Err(_) => process::exit(status::FAILED),
+    match running.start() {
+        Ok(()) => {}
+        Err(failure) => running.abandon(failure),
     }
+    imitate(running.wait())
 }
 
 /// Blocks every signal, and takes SIGCHLD as it is by default: where it is ignored, children are
 /// reaped before their status can be read. A caller that adopts orphans leaves that to be undone:
 /// here nobody would reap them, and they count against the command's limits.
-fn take_over_signals() -> Result<Changed, Errno> {
+fn take_over_signals() -> Result<(Changed, SignalFd), Errno> {
     let blocked = signal::set_blocked(SignalSet::ALL)?;
     let sigchld = signal::set_disposition(Signal::SIGCHLD, Disposition::DEFAULT)?;
     process::adopt_no_orphans()?;
-    Ok(Changed { blocked, sigchld })
-}
-
-/// Where the box's group will be made.
-struct Parent {
-    directory: OwnedFd,
-    /// It is not the group of the caller's own.
-    is_another: bool,
-}
-
-/// The directory for the box's group; none where the caller can have none, and a PID namespace does
-/// instead.
-fn find_parent(plan: &Plan, missing: &mut Missing) -> Result<Option<Parent>, Failure> {
-    if !plan.isolation.has(Isolation::CGROUP) {
-        return Ok(None);
-    }
-    let found = match plan.caller.authority {
-        Authority::None => {
-            let delegated = |group: &OwnedFd| cgroup::is_delegated(group.fd());
-            let own = cgroup::own_group().ok().filter(delegated);
-            return Ok(own.map(|directory| Parent {
-                directory,
-                is_another: false,
-            }));
-        }
-        Authority::Lent => cgroup::beyond_reach(plan.caller.uid),
-        Authority::Own => match plan.group_parent {
-            Some(path) => cgroup::given_group(path),
-            None => cgroup::own_group(),
-        }
-        .map(|group| (group, false)),
-    };
-    match found.at(Step::FindGroup) {
-        Ok((directory, is_another)) => Ok(Some(Parent {
-            directory,
-            is_another,
-        })),
-        Err(failure) => {
-            missing.tolerate(plan, failure, Isolation::CGROUP)?;
-            Ok(None)
-        }
-    }
+    Ok((Changed { blocked, sigchld }, SignalFd::new()?))
 }
 
 /// A box with its command.
 struct Running<'a> {
     plan: &'a Plan,
     signals: SignalFd,
-    parent: Option<Parent>,
-    group: Option<Cgroup>,
+    changed: Changed,
     guard: Option<Guard>,
     /// The command, or its init.
     command: Option<Pid>,
@@ -128,39 +74,71 @@ struct Running<'a> {
     link: Option<OwnedFd>,
     /// What the group's name was made of, if there is a group.
     seed: Option<Seed>,
+    /// The directory for the box's group.
+    parent: Option<OwnedFd>,
+    /// That is not the group of the caller's own: the guard has to leave this.
+    leaves_group: bool,
     has_init: bool,
+    missing: Missing,
+    /// Open if there is a seed.
+    group: Cgroup,
 }
 
 impl Running<'_> {
-    /// Starts guard and command beside each other; then this process gives up what it does not need
-    /// and lets the command go.
-    fn start(&mut self, changed: &Changed, missing: &mut Missing) -> Result<(), Failure> {
+    /// The steps up to the command's start, in order.
+    ///
+    /// Guard and command are started beside each other; then this process gives up what it does not
+    /// need and lets the command go.
+    fn start(&mut self) -> Result<(), Failure> {
         let plan = self.plan;
+        if plan.isolation.has(Isolation::CGROUP) {
+            let found = self.find_parent().at(Step::FindGroup);
+            self.missing.tolerate(found, Isolation::CGROUP)?;
+        }
         if plan.caller.authority == Authority::None {
             // Whether there is a group decides whether there is a PID namespace.
             self.start_guard()?;
             if self.wait_for_group().is_err() {
                 self.parent = None;
-                self.guard = None;
             }
-            self.fork_command(changed, missing)?;
+            self.fork_command()?;
         } else {
-            self.fork_command(changed, missing)?;
+            self.fork_command()?;
             self.start_guard()?;
         }
-        if let Err(failure) = self.wait_for_group() {
-            missing.tolerate(plan, failure, Isolation::CGROUP)?;
-        }
+        let made = self.wait_for_group();
+        self.missing.tolerate(made, Isolation::CGROUP)?;
         self.settle()?;
         creds::retire(&plan.caller)?;
-        missing.tell();
+        self.missing.tell();
         Go(self.seed).send(self.link_fd()).at(Step::StartCommand)
     }
 
+    /// Finds the directory for the box's group; none where the caller can have none, and a PID
+    /// namespace does instead.
+    fn find_parent(&mut self) -> Result<(), Errno> {
+        let caller = &self.plan.caller;
+        self.parent = match caller.authority {
+            Authority::None => {
+                let own = cgroup::own_group();
+                own.ok().filter(|group| cgroup::is_delegated(group.fd()))
+            }
+            Authority::Lent => {
+                let found = cgroup::beyond_reach(caller.uid, &mut self.leaves_group);
+                Some(found?)
+            }
+            Authority::Own => Some(match self.plan.group_parent {
+                Some(path) => cgroup::given_group(path)?,
+                None => cgroup::own_group()?,
+            }),
+        };
+        Ok(())
+    }
+
     /// Forks the command's process, or where it needs one, its init. In it, this does not return.
-    fn fork_command(&mut self, changed: &Changed, missing: &mut Missing) -> Result<(), Failure> {
+    fn fork_command(&mut self) -> Result<(), Failure> {
         let (here, there) = netdev::socket_pair().at(Step::OpenLink)?;
-        self.command = self.fork(missing)?;
+        self.command = self.fork()?;
         if self.command.is_none() {
             // These must have no other holder: that they close tells of the stub's death.
             drop(here);
@@ -172,8 +150,8 @@ impl Running<'_> {
                 name_leftovers: !plan.quiet && !has_group,
             });
             let place = Place {
-                parent: self.parent.as_ref().map(|parent| parent.directory.fd()),
-                stub: Some((there.fd(), changed)),
+                parent: self.parent.as_ref().map(OwnedFd::fd),
+                stub: Some((there.fd(), self.changed)),
                 init,
             };
             child::run(plan, &place);
@@ -183,7 +161,7 @@ impl Running<'_> {
     }
 
     /// Forks, into a new PID namespace where one is wanted. In the new process: none.
-    fn fork(&mut self, missing: &mut Missing) -> Result<Option<Pid>, Failure> {
+    fn fork(&mut self) -> Result<Option<Pid>, Failure> {
         let plan = self.plan;
         let has_group = self.parent.is_some();
         // Without a group, leftovers are for the kernel to kill, when an init ends.
@@ -207,7 +185,8 @@ impl Running<'_> {
                 Step::PidNamespace
             };
             self.has_init = false;
-            missing.tolerate(plan, Failure::new(step, errno), plan.isolation.only(wanted))?;
+            let failed = Err(Failure::new(step, errno));
+            self.missing.tolerate(failed, plan.isolation.only(wanted))?;
         }
         creds::fork_within_limits(&plan.caller).at(Step::StartCommand)
     }
@@ -215,82 +194,85 @@ impl Running<'_> {
     /// Starts a guard, to make the group, if there is to be one.
     fn start_guard(&mut self) -> Result<(), Failure> {
         if let Some(parent) = &self.parent {
-            let [a, b, c, d, e, f, g, h, ..] = self.plan.random;
-            let site = Site {
-                parent: parent.directory.fd(),
-                leave: parent.is_another,
-                label: self.plan.group_name.as_bytes(),
-                seed: Seed::new(u64::from_ne_bytes([a, b, c, d, e, f, g, h])),
-            };
-            self.guard = Some(Guard::start(&self.plan.caller, site).at(Step::StartGuard)?);
+            let started = Guard::start(self.plan, parent.fd(), self.leaves_group);
+            self.guard = Some(started.at(Step::StartGuard)?);
         }
         Ok(())
     }
 
     /// Waits until the guard has made the group, and opens it: later a limit on open files could be
-    /// in the way, or privileges be gone.
+    /// in the way, or privileges be gone. Where that fails, there is neither guard nor group.
     fn wait_for_group(&mut self) -> Result<(), Failure> {
+        let result = self.open_group();
+        if result.is_err() {
+            let _ = self.remove_group(Naming::Quiet, Deadline::after(TIME_TO_END));
+            if let Some(parent) = self.parent.take() {
+                // A guard that was killed may have left one behind that has not been heard of.
+                let _ = creds::take_up_root(&self.plan.caller);
+                cgroup::remove_stale(parent.fd(), self.plan.caller.groups_owner());
+            }
+        }
+        result
+    }
+
+    fn open_group(&mut self) -> Result<(), Failure> {
         if let (Some(guard), Some(parent), None) = (&self.guard, &self.parent, self.seed) {
             let seed = guard.wait_until_ready()?;
             creds::take_up_root(&self.plan.caller).at(Step::MakeGroup)?;
             let label = self.plan.group_name.as_bytes();
-            let group = Cgroup::open(parent.directory.fd(), label, seed).at(Step::MakeGroup)?;
-            self.group = Some(group);
+            let opened = self.group.open(parent.fd(), label, seed);
+            opened.at(Step::MakeGroup)?;
             self.seed = Some(seed);
         }
         Ok(())
     }
 
+    fn has_group(&self) -> bool {
+        self.seed.is_some()
+    }
+
     fn link_fd(&self) -> Fd {
-        // What there is none of is standard error once more, which nothing is read from.
-        self.link.as_ref().map_or(Fd::STDERR, OwnedFd::fd)
+        self.link.as_ref().map_or(Fd::NONE, OwnedFd::fd)
     }
 
     /// Lets go of the caller's descriptors and directory.
     #[inline(never)]
     fn settle(&self) -> Result<(), Failure> {
         fs::change_directory(c"/").at(Step::LeaveDirectory)?;
-        // What there is none of is standard error once more.
-        let [a, b, c, d, e, f] = self.group.as_ref().map_or([Fd::STDERR; 6], Cgroup::fds);
-        let guard = self.guard.as_ref().map_or(Fd::STDERR, Guard::fd);
         let kept = [
             Fd::STDERR,
             self.signals.fd(),
             self.link_fd(),
-            guard,
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
+            self.guard.as_ref().map_or(Fd::NONE, Guard::fd),
+            self.group.parent(),
         ];
-        fd::close_all_but(&kept).at(Step::CloseDescriptors)
+        fd::close_all_but(&kept, self.group.descriptors()).at(Step::CloseDescriptors)
     }
 
-    /// Ends what was started of a box whose command will not start. Whether that is to be told: not
-    /// where the command's process had failed, too, and told it.
-    fn abandon(&mut self) -> bool {
+    /// Ends what was started of a box whose command will not start, and says so, but for where the
+    /// command's process had failed, too, and told it: one line is enough.
+    fn abandon(&mut self, failure: Failure) -> ! {
         // What the guard has to tell is written by this process.
         creds::renounce();
         let end = Deadline::after(TIME_TO_END);
-        let mut told = false;
-        if let Some(pid) = self.command.take() {
-            let _ = process::send(pid, Signal::SIGKILL);
-            told = self.wait_for(pid, end) == Some(Change::exited(status::FAILED));
-        }
+        let ended = self.end_command(end);
         let _ = self.remove_group(Naming::Quiet, end);
-        !told
+        if ended == Some(Change::exited(status::FAILED)) {
+            process::exit(status::FAILED);
+        }
+        child::fail(self.plan, failure)
     }
 
     /// Waits for the command's end, passing on signals, stops and continuations; then empties the
     /// box.
-    fn wait(&mut self, quiet: bool) -> Change {
+    fn wait(&mut self) -> Change {
         let ending = self.serve().unwrap_or_else(|errno| {
+            // It may not have joined the group yet, which would end it.
+            let _ = self.end_command(Deadline::after(TIME_TO_END));
             diag::failure(Failure::new(Step::Wait, errno));
             Change::exited(status::FAILED)
         });
-        self.clean_up(quiet);
+        self.clean_up();
         ending
     }
 
@@ -298,17 +280,16 @@ impl Running<'_> {
         let command = self.command.ok_or(Errno::ECHILD)?;
         loop {
             // The command itself has nothing to tell.
-            let signals = self.signals.fd();
             let link = if self.has_init {
                 self.link_fd()
             } else {
-                signals
+                Fd::NONE
             };
-            let told = poll::wait_for_two(signals, link)?;
+            let told = poll::wait_for_two(self.signals.fd(), link)?;
             while let Some(arrival) = self.signals.next()? {
                 self.take_signal(arrival)?;
             }
-            if told && self.has_init {
+            if let Some(link) = told {
                 // Where the init ended before it came to anything, its own end is the answer.
                 if let Ok(change) = init::receive(link) {
                     if change.has_ended() {
@@ -346,9 +327,11 @@ impl Running<'_> {
         if self.leaves_terminal() && signal == Signal::SIGTSTP {
             // In a session without a terminal nothing else stops it (setpgid(2), orphaned process
             // groups).
-            self.pass_on(Signal::SIGSTOP);
+            self.pass_on(Signal::SIGSTOP, true);
         } else if self.is_for_command(arrival) {
-            self.pass_on(signal);
+            // The terminal would have signalled all of its process group.
+            let is_key = arrival.sender().is_none() && signal.is_of_terminal();
+            self.pass_on(signal, is_key && self.leaves_terminal());
         }
         Ok(())
     }
@@ -363,11 +346,7 @@ impl Running<'_> {
         match arrival.sender() {
             Some(sender) => {
                 let from_box = Pid::new(sender).is_some_and(|sender| {
-                    Some(sender) == self.command
-                        || self
-                            .group
-                            .as_ref()
-                            .is_some_and(|group| group.contains(sender))
+                    Some(sender) == self.command || self.has_group() && self.group.contains(sender)
                 });
                 // A write of this process's own to a closed pipe looks as if sent by itself.
                 let own = signal == Signal::SIGPIPE && sender == process::this();
@@ -392,10 +371,12 @@ impl Running<'_> {
         self.plan.hands_over()
     }
 
-    /// Sends a signal to the command. It may be dead already, which SIGCHLD will tell.
-    fn pass_on(&self, signal: Signal) {
+    /// Sends a signal to the command, or to its process group. It may be dead already, which SIGCHLD
+    /// will tell.
+    fn pass_on(&self, signal: Signal, to_group: bool) {
         let _ = match self.command {
-            _ if self.has_init => init::request(self.link_fd(), signal),
+            _ if self.has_init => init::request(self.link_fd(), signal, to_group),
+            Some(command) if to_group => process::send_group(command, signal),
             Some(command) => process::send(command, signal),
             None => Ok(()),
         };
@@ -408,9 +389,9 @@ impl Running<'_> {
             // It has been continued.
             return;
         };
-        if let Some(group) = &self.group {
+        if self.has_group() {
             // What cannot be frozen goes on; the command itself is stopped.
-            let _ = group.freeze();
+            let _ = self.group.freeze();
         }
         signal::take_by_default(signal);
         // Stopped here.
@@ -419,10 +400,10 @@ impl Running<'_> {
         // (setpgid(2)): then nobody will continue the command through this process either.
         if signal::take_pending(Signal::SIGCONT) {
             // A frozen command takes two of them, the shell's and this, for one.
-            self.pass_on(Signal::SIGCONT);
+            self.pass_on(Signal::SIGCONT, self.leaves_terminal());
         }
-        if let Some(group) = &self.group {
-            let _ = group.thaw();
+        if self.has_group() {
+            let _ = self.group.thaw();
         }
     }
 
@@ -433,18 +414,18 @@ impl Running<'_> {
         };
         if process::poll_child(guard.pid())?.is_some_and(Change::has_ended) {
             self.guard = None;
-            if let Some(group) = &self.group {
+            if self.has_group() {
                 // Where none can be had, the box is in this process's hands alone.
-                self.guard = Guard::replace(group).ok();
+                self.guard = Guard::replace(&self.group).ok();
             }
         }
         Ok(())
     }
 
     /// Kills what the command left behind, and says so.
-    fn clean_up(&mut self, quiet: bool) {
+    fn clean_up(&mut self) {
         let end = Deadline::after(TIME_TO_END);
-        let naming = if quiet {
+        let naming = if self.plan.quiet {
             Naming::Quiet
         } else {
             Naming::AllBut(self.command)
@@ -463,11 +444,25 @@ impl Running<'_> {
             return;
         };
         // By SIGKILL: where it was stopped it would not see that the link is closed.
-        let _ = process::send(pid, Signal::SIGKILL);
+        self.kill(pid);
         if self.wait_for(pid, end).is_some() {
             self.command = None;
-        } else if self.group.is_none() {
+        } else if !self.has_group() {
             diag::failure(Failure::new(Step::EmptyGroup, Errno::EBUSY));
+        }
+    }
+
+    /// Kills the command's process or its init, and says how it ended.
+    fn end_command(&mut self, end: Deadline) -> Option<Change> {
+        let pid = self.command.take()?;
+        self.kill(pid);
+        self.wait_for(pid, end)
+    }
+
+    /// Kills the command's process or its init; where that fails, it still ends by the link's end.
+    fn kill(&mut self, pid: Pid) {
+        if process::send(pid, Signal::SIGKILL).is_err() {
+            self.link = None;
         }
     }
 
@@ -475,7 +470,10 @@ impl Running<'_> {
     fn remove_group(&mut self, naming: Naming, end: Deadline) -> Result<(), Errno> {
         if let Some(guard) = self.guard.take() {
             guard.release(naming);
-            self.relay(&guard, end);
+            // Else the first that it says is not for people.
+            if self.seed.is_some() {
+                self.relay(&guard, end);
+            }
             match self.wait_for(guard.pid(), end) {
                 // It goes on trying when this process has ended.
                 None => return Err(Errno::EBUSY),
@@ -486,10 +484,10 @@ impl Running<'_> {
                 }
             }
         }
-        match &self.group {
-            Some(group) => group.end(naming, Fd::STDERR),
-            None => Ok(()),
+        if self.has_group() {
+            return self.group.end(naming, Fd::STDERR);
         }
+        Ok(())
     }
 
     /// Passes on what the guard says, until it ends.
@@ -498,9 +496,9 @@ impl Running<'_> {
         loop {
             let left = end.left();
             match poll::wait(guard.fd(), Event::Readable, left) {
-                Ok(true) => {}
+                Ok(Some(_)) => {}
                 // A signal, perhaps.
-                Ok(false) if left > 0 => continue,
+                Ok(None) if left > 0 => continue,
                 _ => return,
             }
             match fd::read(guard.fd(), &mut line) {
@@ -512,17 +510,24 @@ impl Running<'_> {
 
     /// Waits for the end of a child, until `end`.
     fn wait_for(&self, pid: Pid, end: Deadline) -> Option<Change> {
+        let mut has_failed = false;
         loop {
-            let change = process::poll_child(pid).ok()?;
-            if change.is_some_and(Change::has_ended) {
-                return change;
+            let result = process::poll_child(pid);
+            if let Ok(change) = result {
+                if change.is_some_and(Change::has_ended) {
+                    return change;
+                }
+            } else if has_failed {
+                return None;
             }
+            has_failed = result.is_err();
             let left = end.left();
             if left == 0 {
                 return None;
             }
             // Signals that come now find no command to be passed on to.
-            poll::wait(self.signals.fd(), Event::Readable, left).ok()?;
+            // Where that fails, too, there is nothing better than to ask again.
+            let _ = poll::wait(self.signals.fd(), Event::Readable, left.min(100));
             while let Ok(Some(_)) = self.signals.next() {}
         }
     }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use boxes::{Lines, Live};
+use boxes::Lines;
 use caller::{check, in_child};
 use common::installed::*;
 use common::*;
@@ -91,6 +91,10 @@ fn hand() -> &'static str {
                 puts(value);
                 return 0;
             }
+            /* Says that it is there, and stays. */
+            if (argc > 1 && !strcmp(argv[1], "wait"))
+                for (write(1, "ready\n", 6);;)
+                    pause();
             return 96;
         }
         "#,
@@ -280,12 +284,14 @@ fn keys_and_hangups_of_the_terminal_reach_another_users_command_once() {
             ("", libc::SIGHUP),
         ] {
             let group = TestGroup::new("keys");
-            let script = "ulimit -c 0; setsid sleep 100000 & echo ready; sleep 100000; :";
-            let script = if way.iter().any(|it| it.contains(['c', 'p'])) {
-                script
-            } else {
-                "ulimit -c 0; echo ready; exec sleep 100000"
+            // The shell waits for a child, which has to get the key too; and what left the session
+            // dies with the box, where there is one.
+            let daemon = match way.iter().any(|it| it.contains(['c', 'p'])) {
+                true => "setsid sleep 100000 &",
+                false => ":;",
             };
+            let script = format!("ulimit -c 0; {daemon} {} wait; :", hand());
+            let script = script.as_str();
             let command = phasebox_in(&group, &words(way, &["sh", "-c", script]));
             let mut session = Session::start(command);
             session.screen.until("ready");
@@ -346,8 +352,8 @@ fn another_users_command_is_stopped_by_the_key_and_goes_on_in_the_foreground() {
         let mut session = Session::start(shell);
         session.screen.until("ready");
         session.press("\x1a");
-        // 128 + SIGTSTP, and the command is stopped too.
-        session.screen.until("status 148");
+        // 128 + SIGSTOP: so the command was stopped, since no terminal stops it.
+        session.screen.until("status 147");
         session.screen.until("\n");
         session.press("word\n");
         session.screen.until("got word");
@@ -368,7 +374,7 @@ fn while_it_is_stopped_nothing_of_another_users_command_runs() {
         let mut shell = Command::new("sh");
         shell.args([
             "-c",
-            "set -m; \"$@\"; echo status $?; read x; fg >/dev/null; echo end $?",
+            "set -m; trap : INT; \"$@\"; echo status $?; read x; fg >/dev/null; echo end $?",
             "sh",
         ]);
         shell.arg(program()).args(line);
@@ -376,7 +382,7 @@ fn while_it_is_stopped_nothing_of_another_users_command_runs() {
         let mut session = Session::start(shell);
         session.screen.until("ready");
         session.press("\x1a");
-        session.screen.until("status 148");
+        session.screen.until("status 147");
         let busy: Vec<u32> = members(&group.0)
             .into_iter()
             .filter(|pid| {
@@ -502,8 +508,23 @@ fn a_users_own_command_keeps_the_terminal() {
                 "{ground}, {way:?}"
             );
         }
-        let mut live = Live::ready(ground.phasebox(&["-c", "sh", "-c", "echo ready; read x"]));
-        live.end();
+        for way in WAYS {
+            let mut shell = ground.outside("sh");
+            let script = "set -m; \"$@\"; echo status $?; fg >/dev/null; echo end $?";
+            shell.args(["-c", script, "sh", word(ground.install.program())]);
+            let command = "echo ready; read x; echo got $x; exit 5";
+            shell.args(way).args(["--quiet", "--", "sh", "-c", command]);
+            let mut session = Session::start(shell);
+            session.screen.until("ready");
+            session.press("\x1a");
+            // 128 + SIGTSTP.
+            session.screen.until("status 148");
+            session.screen.until("\n");
+            session.press("word\n");
+            session.screen.until("got word");
+            session.screen.until("end 5");
+            assert!(wait_for(&mut session.child).success(), "{ground}, {way:?}");
+        }
         ground.assert_nothing_left("terminal");
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use phasebox::accounts::{self, Field, Key};
+use phasebox::cgroup::{self, Seed};
 use phasebox::cli::{Request, Usage};
 use phasebox::diag::{self, Processes};
 use phasebox::plan;
@@ -39,6 +40,13 @@ pub fn label(name: &[u8]) -> Vec<u8> {
     let mut label = Name::new();
     plan::push_group_name(&mut label, name);
     label.as_bytes().to_vec()
+}
+
+/// The name of a control group's directory.
+pub fn directory_name(label: &[u8], random: u64) -> Option<Name> {
+    let mut name = Name::new();
+    cgroup::push_directory_name(&mut name, label, Seed::new(random)).ok()?;
+    Some(name)
 }
 
 /// Why a text is no id.

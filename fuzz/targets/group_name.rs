@@ -34,14 +34,14 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(program::label(&label), label);
 
-    let directory = cgroup::directory_name(&label, seed).expect("every label fits");
+    let directory = program::directory_name(&label, seed).expect("every label fits");
     let directory = directory.as_bytes();
     assert!(cgroup::is_directory_name(directory) && is_box(directory));
     assert!(directory.len() <= 255);
     assert!(!directory.contains(&b'/') && !directory.contains(&0));
 
     // A label as it came: made whole, or not at all.
-    if let Ok(directory) = cgroup::directory_name(name, seed) {
+    if let Some(directory) = program::directory_name(name, seed) {
         let directory = directory.as_bytes();
         assert!(cgroup::is_directory_name(directory));
         let rest = directory.strip_prefix(b"phasebox:").expect("the prefix");

@@ -21,10 +21,13 @@ impl Fd {
     /// The working directory, for the `*at` calls.
     pub const CWD: Fd = Fd::new(k::AT_FDCWD as isize);
 
+    /// No descriptor: poll passes it over, every other system call says EBADF.
+    pub const NONE: Fd = Fd::new(-1);
+
     const fn new(number: isize) -> Fd {
         match NonZeroIsize::new(!number) {
             Some(complement) => Fd(complement),
-            // -1, which is no descriptor: a system call will say so.
+            // -1 has no complement to be kept; as an int this is -1, too.
             None => Fd(NonZeroIsize::MIN),
         }
     }
@@ -212,25 +215,31 @@ fn close_range(first: i32, last: i32) -> Result<()> {
     unsafe { run3(k::__NR_close_range, [first as usize, last as usize, 0]) }
 }
 
-/// Closes every descriptor of the process but those in `kept`.
+/// Closes every descriptor of the process but those in `kept` and in `more`.
 ///
 /// # Errors
 /// ENOSYS where the kernel or a filter has no close_range(2) (before Linux 5.9).
-pub fn close_all_but(kept: &[Fd]) -> Result<()> {
+pub fn close_all_but(kept: &[Fd], more: &[Fd]) -> Result<()> {
     let mut first = 0;
     // A dozen at most: the smallest that is not behind, again and again.
-    while let Some(next) = kept
-        .iter()
-        .map(|fd| fd.number())
-        .filter(|fd| *fd >= first)
-        .min()
-    {
+    loop {
+        // Higher than any that the kernel gives.
+        let mut next = i32::MAX;
+        for fds in [kept, more] {
+            for fd in fds {
+                if (first..next).contains(&fd.number()) {
+                    next = fd.number();
+                }
+            }
+        }
         if next > first {
             close_range(first, next - 1)?;
         }
+        if next == i32::MAX {
+            return Ok(());
+        }
         first = next + 1;
     }
-    close_range(first, i32::MAX)
 }
 
 /// Fills descriptors 0, 1 and 2 where the caller closed them, so that no file that is opened later

@@ -1,11 +1,12 @@
 //! Files, directories and mounts.
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
-use super::{Result, call, call3, run, run3};
+use super::{Errno, Result, call, call3, run, run3};
 
 /// mkdirat(2), mode 0700.
 pub fn make_directory(directory: Fd, name: &CStr) -> Result<()> {
@@ -43,9 +44,15 @@ fn access(directory: Fd, name: &CStr, mode: u32) -> bool {
     unsafe { call3(k::__NR_faccessat, arguments) }.is_ok()
 }
 
-/// fstatfs(2): the file system's magic number (linux/magic.h).
-pub fn magic(fd: Fd) -> Result<u32> {
-    statfs(k::__NR_fstatfs, fd.raw()).map(|status| status.f_type as u32)
+/// fstatfs(2): ENODEV unless the file system's magic number is this one (linux/magic.h).
+#[inline(never)]
+pub fn expect_magic(fd: Fd, magic: u32) -> Result<()> {
+    let mut status = MaybeUninit::zeroed();
+    if statfs(k::__NR_fstatfs, fd.raw(), &mut status)?.f_type as u32 == magic {
+        Ok(())
+    } else {
+        Err(Errno::ENODEV)
+    }
 }
 
 /// statfs(2): whether set-user-id bits have no effect in the file system that `path` is in.
@@ -53,49 +60,51 @@ pub fn magic(fd: Fd) -> Result<u32> {
 pub fn is_nosuid(path: &CStr) -> bool {
     /// ST_NOSUID of linux/statfs.h.
     const NOSUID: u32 = 2;
-    statfs(k::__NR_statfs, path.as_ptr() as usize)
+    let mut status = MaybeUninit::zeroed();
+    statfs(k::__NR_statfs, path.as_ptr() as usize, &mut status)
         .is_ok_and(|status| status.f_flags as u32 & NOSUID != 0)
 }
 
 /// By descriptor or by path, as `call` has it.
-fn statfs(call: u32, file: usize) -> Result<k::statfs> {
-    let mut status = core::mem::MaybeUninit::<k::statfs>::zeroed();
+fn statfs(call: u32, file: usize, status: &mut MaybeUninit<k::statfs>) -> Result<&k::statfs> {
     // SAFETY: a descriptor, or a NUL-ended path; the kernel writes one statfs.
-    unsafe { call3(call, [file, status.as_mut_ptr() as usize, 0]) }?;
-    // SAFETY: all of it is integers, zeroed before.
-    Ok(unsafe { status.assume_init() })
+    unsafe { run3(call, [file, status.as_mut_ptr() as usize, 0]) }?;
+    // SAFETY: all of it is integers, written by the kernel or zeroed before.
+    Ok(unsafe { status.assume_init_ref() })
 }
 
-/// statx(2): the uid that owns the file.
-pub fn owner(fd: Fd) -> Result<u32> {
-    status(fd, c"", k::AT_EMPTY_PATH).map(|status| status.stx_uid)
-}
-
-/// statx(2): the uid that owns a file in a directory.
-pub fn owner_of(directory: Fd, name: &CStr) -> Result<u32> {
-    status(directory, name, 0).map(|status| status.stx_uid)
+/// statx(2): whether this uid owns a file in a directory, or with an empty name the directory.
+#[must_use]
+#[inline(never)]
+pub fn is_owned_by(directory: Fd, name: &CStr, uid: u32) -> bool {
+    let mut status = MaybeUninit::zeroed();
+    statx(directory, name, &mut status).is_ok_and(|status| status.stx_uid == uid)
 }
 
 /// Whether the file has root's set-user-id bit.
 #[must_use]
 pub fn is_set_user_id(path: &CStr) -> bool {
-    status(Fd::CWD, path, 0)
+    let mut status = MaybeUninit::zeroed();
+    statx(Fd::CWD, path, &mut status)
         .is_ok_and(|status| status.stx_uid == 0 && u32::from(status.stx_mode) & k::S_ISUID != 0)
 }
 
-fn status(directory: Fd, path: &CStr, flags: u32) -> Result<k::statx> {
-    let mut status = core::mem::MaybeUninit::<k::statx>::zeroed();
+fn statx<'a>(
+    directory: Fd,
+    path: &CStr,
+    status: &'a mut MaybeUninit<k::statx>,
+) -> Result<&'a k::statx> {
     let arguments = [
         directory.raw(),
         path.as_ptr() as usize,
-        flags as usize,
+        k::AT_EMPTY_PATH as usize,
         (k::STATX_UID | k::STATX_MODE) as usize,
         status.as_mut_ptr() as usize,
     ];
     // SAFETY: a NUL-ended path; the kernel writes one statx.
-    unsafe { call(k::__NR_statx, arguments) }?;
-    // SAFETY: all of it is integers, zeroed before.
-    Ok(unsafe { status.assume_init() })
+    unsafe { run(k::__NR_statx, arguments) }?;
+    // SAFETY: all of it is integers, written by the kernel or zeroed before.
+    Ok(unsafe { status.assume_init_ref() })
 }
 
 /// getxattr(2): whether the file has capabilities.
@@ -115,10 +124,11 @@ pub struct Entry<'a> {
     pub is_directory: bool,
 }
 
-/// Part of a directory's entries. getdents64(2).
+/// A directory's entries, a part at a time. getdents64(2).
 pub struct Listing {
-    buffer: Aligned,
+    at: usize,
     length: usize,
+    buffer: Aligned,
 }
 
 #[repr(C, align(8))]
@@ -129,23 +139,40 @@ impl Listing {
     #[must_use]
     pub const fn new() -> Listing {
         Listing {
-            buffer: Aligned([0; 1024]),
+            at: 0,
             length: 0,
+            buffer: Aligned([0; 1024]),
         }
     }
 
-    /// Reads the next entries; false at the end.
-    pub fn read(&mut self, directory: Fd) -> Result<bool> {
+    /// The name of the next directory in `directory`, which is always the same; none at the end, and
+    /// where no more can be read.
+    #[inline(never)]
+    pub fn next_directory(&mut self, directory: Fd) -> Option<&CStr> {
+        loop {
+            let bytes = self.buffer.0.get(..self.length).unwrap_or_default();
+            let entry = bytes.get(self.at..).and_then(parse_entry);
+            let Some((entry, length)) = entry else {
+                self.at = 0;
+                self.length = self.read(directory).unwrap_or(0);
+                if self.length == 0 {
+                    return None;
+                }
+                continue;
+            };
+            let at = self.at;
+            self.at += length;
+            if entry.is_directory {
+                return name(self.buffer.0.get(at..)?);
+            }
+        }
+    }
+
+    fn read(&mut self, directory: Fd) -> Result<usize> {
         let buffer = &mut self.buffer.0;
         let arguments = [directory.raw(), buffer.as_mut_ptr() as usize, buffer.len()];
         // SAFETY: the kernel writes at most the buffer's length.
-        self.length = unsafe { call3(k::__NR_getdents64, arguments) }?;
-        Ok(self.length > 0)
-    }
-
-    /// The entries read last.
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        parse_entries(self.buffer.0.get(..self.length).unwrap_or_default())
+        unsafe { call3(k::__NR_getdents64, arguments) }
     }
 }
 
@@ -164,16 +191,19 @@ pub fn parse_entries(mut rest: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-/// struct linux_dirent64: inode, next offset, length, type, name ended by a NUL.
+/// struct linux_dirent64: inode, next offset, length, type, name ended by a NUL. With its length.
 fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     const LENGTH: usize = core::mem::offset_of!(k::linux_dirent64, d_reclen);
     const KIND: usize = core::mem::offset_of!(k::linux_dirent64, d_type);
-    const NAME: usize = core::mem::offset_of!(k::linux_dirent64, d_name);
     let length = u16::from_ne_bytes(bytes.get(LENGTH..LENGTH + 2)?.try_into().ok()?);
     let length = usize::from(length);
-    let name = super::args::until_nul(bytes.get(NAME..length)?)?;
+    let name = name(bytes.get(..length)?)?;
     let is_directory = u32::from(*bytes.get(KIND)?) == k::DT_DIR && name != c"." && name != c"..";
     Some((Entry { name, is_directory }, length))
+}
+
+fn name(entry: &[u8]) -> Option<&CStr> {
+    super::args::until_nul(entry.get(core::mem::offset_of!(k::linux_dirent64, d_name)..)?)
 }
 
 /// chdir(2).

@@ -51,15 +51,36 @@ fn three_ids(number: u32) -> Result<Ids> {
     Ok(ids)
 }
 
-/// setresuid(2).
-pub fn set_user_ids(ids: Ids) -> Result<()> {
-    let arguments = [ids.real, ids.effective, ids.saved].map(|id| id as usize);
+/// Whether real, effective and saved uid are this one.
+#[must_use]
+#[inline(never)]
+pub fn has_only_user_id(id: u32) -> bool {
+    user_ids() == Ok(Ids::all(id))
+}
+
+/// Whether real, effective and saved gid are this one.
+#[must_use]
+#[inline(never)]
+pub fn has_only_group_id(id: u32) -> bool {
+    group_ids() == Ok(Ids::all(id))
+}
+
+/// setresuid(2): real, effective, saved.
+#[inline(never)]
+pub fn set_user_ids(real: u32, effective: u32, saved: u32) -> Result<()> {
+    let arguments = [real, effective, saved].map(|id| id as usize);
     // SAFETY: numbers only.
     unsafe { run3(k::__NR_setresuid, arguments) }
 }
 
+/// The same, all three.
+#[inline(never)]
+pub fn set_user_id(id: u32) -> Result<()> {
+    set_user_ids(id, id, id)
+}
+
 /// setresgid(2), all three.
-pub fn set_group_ids(id: u32) -> Result<()> {
+pub fn set_group_id(id: u32) -> Result<()> {
     let id = id as usize;
     // SAFETY: numbers only.
     unsafe { run3(k::__NR_setresgid, [id, id, id]) }
@@ -80,132 +101,106 @@ pub fn groups(buffer: &mut [u32]) -> Result<&[u32]> {
     Ok(buffer.get(..count).unwrap_or_default())
 }
 
-/// Capability sets, a bit for each capability. capabilities(7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Capabilities {
-    /// In force.
-    pub effective: u64,
-    /// May be made effective.
-    pub permitted: u64,
-    /// Kept over execve(2) of a file that has them, too.
-    pub inheritable: u64,
-}
+/// A capability set, a bit for each of the first 32; no other is ever kept. capabilities(7).
+pub type Capabilities = u32;
 
-impl Capabilities {
-    /// None at all.
-    pub const NONE: Capabilities = Capabilities {
-        effective: 0,
-        permitted: 0,
-        inheritable: 0,
-    };
-
-    /// These, permitted and in force.
-    #[must_use]
-    pub const fn exactly(set: u64) -> Capabilities {
-        Capabilities {
-            effective: set,
-            permitted: set,
-            inheritable: 0,
-        }
-    }
-
-    /// What a set-id program, or one with file capabilities, makes a box with. To write where only
-    /// root may (the root group's directory has mode 0555) is permitted and not in force: nothing
-    /// is opened with it but the box's group.
-    pub const LENT: Capabilities = Capabilities {
-        effective: LENT_IN_FORCE,
-        permitted: LENT_IN_FORCE | Capabilities::WAITING,
-        inheritable: 0,
-    };
-
-    /// What a guard of what is lent keeps: to remove a group from the root group's directory.
-    pub const GUARDS: u64 = 1 << k::CAP_DAC_OVERRIDE;
-
-    /// What root's waiting processes keep: also to signal a command that runs as another user. A
-    /// guard of what is lent kills with it where the kernel does not do that at once.
-    pub const WAITING: u64 = Capabilities::GUARDS | 1 << k::CAP_KILL;
-
-    /// The first that boxes need and that is not permitted, and that it is missing.
-    #[must_use]
-    pub fn first_missing(self) -> Packed {
-        const NUMBERS: [u8; 7] = [
-            k::CAP_DAC_OVERRIDE as u8,
-            k::CAP_KILL as u8,
-            k::CAP_SETGID as u8,
-            k::CAP_SETUID as u8,
-            k::CAP_NET_ADMIN as u8,
-            k::CAP_SYS_CHROOT as u8,
-            k::CAP_SYS_ADMIN as u8,
-        ];
-        const TEXTS: Packed = packed!(
-            "CAP_DAC_OVERRIDE is missing\nCAP_KILL is missing\nCAP_SETGID is missing\n\
-             CAP_SETUID is missing\nCAP_NET_ADMIN is missing\nCAP_SYS_CHROOT is missing\n\
-             CAP_SYS_ADMIN is missing\n"
-        );
-        let is_missing = |number: &u8| self.permitted & (1 << number) == 0;
-        let index = NUMBERS.iter().position(is_missing);
-        TEXTS.line(index.unwrap_or(NUMBERS.len()))
-    }
-
-    /// Whether everything that is lent may be put in force.
-    #[must_use]
-    pub const fn can_be_lent(self) -> bool {
-        let needed = Capabilities::LENT.permitted;
-        self.permitted & needed == needed
-    }
-
-    /// Whether CAP_SYS_ADMIN is in force: namespaces can be made without a user namespace.
-    #[must_use]
-    pub fn may_administer(self) -> bool {
-        self.effective & (1 << k::CAP_SYS_ADMIN) != 0
-    }
-}
-
-/// To become root and the caller again, for namespaces and the loopback, and for those of a chroot.
-const LENT_IN_FORCE: u64 = 1 << k::CAP_SETGID
+/// To become root and the caller again, for namespaces and the loopback, and for those of a chroot:
+/// what is in force of [`LENT`].
+pub const LENT_IN_FORCE: Capabilities = 1 << k::CAP_SETGID
     | 1 << k::CAP_SETUID
     | 1 << k::CAP_NET_ADMIN
     | 1 << k::CAP_SYS_CHROOT
     | 1 << k::CAP_SYS_ADMIN;
 
-/// Of this process; version 3, two words of 32 bits.
+/// What a set-id program, or one with file capabilities, makes a box with. To write where only root
+/// may (the root group's directory has mode 0555) is permitted and not in force: nothing is opened
+/// with it but the box's group.
+pub const LENT: Capabilities = LENT_IN_FORCE | WAITING;
+
+/// What a guard of what is lent keeps: to remove a group from the root group's directory.
+pub const GUARDS: Capabilities = 1 << k::CAP_DAC_OVERRIDE;
+
+/// What root's waiting processes keep: also to signal a command that runs as another user. A guard
+/// of what is lent kills with it where the kernel does not do that at once.
+pub const WAITING: Capabilities = GUARDS | 1 << k::CAP_KILL;
+
+/// The first that boxes need and that is not among `permitted`, and that it is missing.
+#[must_use]
+pub fn first_missing(permitted: Capabilities) -> Packed {
+    const NUMBERS: [u8; 7] = [
+        k::CAP_DAC_OVERRIDE as u8,
+        k::CAP_KILL as u8,
+        k::CAP_SETGID as u8,
+        k::CAP_SETUID as u8,
+        k::CAP_NET_ADMIN as u8,
+        k::CAP_SYS_CHROOT as u8,
+        k::CAP_SYS_ADMIN as u8,
+    ];
+    const TEXTS: Packed = packed!(
+        "CAP_DAC_OVERRIDE is missing\nCAP_KILL is missing\nCAP_SETGID is missing\n\
+         CAP_SETUID is missing\nCAP_NET_ADMIN is missing\nCAP_SYS_CHROOT is missing\n\
+         CAP_SYS_ADMIN is missing\n"
+    );
+    let is_missing = |number: &u8| permitted >> number & 1 == 0;
+    let index = NUMBERS.iter().position(is_missing);
+    TEXTS.line(index.unwrap_or(NUMBERS.len()))
+}
+
+/// All sets of a process, as capget(2) and capset(2) have them in version 3: effective, permitted,
+/// inheritable, of the first 32 and then of the others.
+#[derive(PartialEq, Eq)]
+pub struct CapabilitySets([u32; 6]);
+
+impl CapabilitySets {
+    /// Those that may be put in force.
+    #[must_use]
+    pub fn permitted(&self) -> Capabilities {
+        self.0[1]
+    }
+
+    /// Whether none may be put in force.
+    #[must_use]
+    pub fn permit_nothing(&self) -> bool {
+        self.0[1] | self.0[4] == 0
+    }
+
+    /// Whether CAP_SYS_ADMIN is in force: namespaces can be made without a user namespace.
+    #[must_use]
+    pub fn may_administer(&self) -> bool {
+        self.0[0] & (1 << k::CAP_SYS_ADMIN) != 0
+    }
+}
+
+/// Of this process; version 3 has two words of 32 bits.
 const HEADER: k::__user_cap_header_struct = k::__user_cap_header_struct {
     version: k::_LINUX_CAPABILITY_VERSION_3,
     pid: 0,
 };
 
 /// capget(2).
-pub fn capabilities() -> Result<Capabilities> {
-    let empty = k::__user_cap_data_struct {
-        effective: 0,
-        permitted: 0,
-        inheritable: 0,
-    };
+#[inline(never)]
+pub fn capabilities() -> Result<CapabilitySets> {
     let mut header = HEADER;
-    let mut data = [empty; 2];
-    let arguments = [&raw mut header as usize, data.as_mut_ptr() as usize, 0];
-    // SAFETY: version 3 has two words.
-    unsafe { call3(k::__NR_capget, arguments) }?;
-    let [low, high] = data;
-    let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
-    Ok(Capabilities {
-        effective: join(low.effective, high.effective),
-        permitted: join(low.permitted, high.permitted),
-        inheritable: join(low.inheritable, high.inheritable),
-    })
+    let mut sets = CapabilitySets([0; 6]);
+    let arguments = [&raw mut header as usize, &raw mut sets as usize, 0];
+    // SAFETY: in version 3 the kernel writes twice three words.
+    unsafe { run3(k::__NR_capget, arguments) }?;
+    Ok(sets)
 }
 
-/// capset(2).
-pub fn set_capabilities(sets: Capabilities) -> Result<()> {
-    let word = |shift: u32| k::__user_cap_data_struct {
-        effective: (sets.effective >> shift) as u32,
-        permitted: (sets.permitted >> shift) as u32,
-        inheritable: (sets.inheritable >> shift) as u32,
-    };
+/// Whether these are permitted and in force, and no other, and none is inheritable.
+#[must_use]
+pub fn has_only_capabilities(set: Capabilities) -> bool {
+    capabilities() == Ok(CapabilitySets([set, set, 0, 0, 0, 0]))
+}
+
+/// capset(2): these, and no other; none is inheritable.
+#[inline(never)]
+pub fn set_capabilities(effective: Capabilities, permitted: Capabilities) -> Result<()> {
     let mut header = HEADER;
-    let data = [word(0), word(32)];
-    let arguments = [&raw mut header as usize, data.as_ptr() as usize, 0];
-    // SAFETY: version 3 has two words.
+    let sets = [effective, permitted, 0, 0, 0, 0];
+    let arguments = [&raw mut header as usize, sets.as_ptr() as usize, 0];
+    // SAFETY: in version 3 the kernel reads twice three words.
     unsafe { run3(k::__NR_capset, arguments) }
 }
 

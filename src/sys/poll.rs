@@ -40,20 +40,20 @@ impl Deadline {
     }
 }
 
-/// Waits for an event at most `timeout`, or until a signal interrupts it. Whether it is there.
-pub fn wait(fd: Fd, event: Event, timeout: Milliseconds) -> Result<bool> {
+/// Waits for an event at most `timeout`, or until a signal interrupts it. None where it is not there.
+pub fn wait(fd: Fd, event: Event, timeout: Milliseconds) -> Result<Option<Fd>> {
     let mut entries = [entry(fd, event)];
     ppoll(&mut entries, Some(timeout))?;
     let [entry] = entries;
-    Ok(entry.revents != 0)
+    Ok((entry.revents != 0).then_some(fd))
 }
 
-/// Waits until one of two is readable. Whether the second one is.
-pub fn wait_for_two(one: Fd, two: Fd) -> Result<bool> {
+/// Waits until one of two is readable. The second one, if it is.
+pub fn wait_for_two(one: Fd, two: Fd) -> Result<Option<Fd>> {
     let mut entries = [one, two].map(|fd| entry(fd, Event::Readable));
     ppoll(&mut entries, None)?;
     let [_, second] = entries;
-    Ok(second.revents != 0)
+    Ok((second.revents != 0).then_some(two))
 }
 
 fn entry(fd: Fd, event: Event) -> k::pollfd {

@@ -142,6 +142,20 @@ pub fn send(pid: Pid, signal: Signal) -> Result<()> {
     unsafe { run3(k::__NR_kill, [pid.0.get(), signal.number(), 0]) }
 }
 
+/// kill(2) of the process group that `leader` leads; of `leader` alone as long as it leads none.
+pub fn send_group(leader: Pid, signal: Signal) -> Result<()> {
+    let pid = leader.0.get();
+    // -1 would mean everything that this user may signal.
+    if pid != 1 {
+        // SAFETY: numbers only; a pid above 1, negated, is one group.
+        match unsafe { call3(k::__NR_kill, [pid.wrapping_neg(), signal.number(), 0]) } {
+            Err(Errno::ESRCH) => {}
+            result => return result.map(drop),
+        }
+    }
+    send(leader, signal)
+}
+
 /// kill(2) of this process itself.
 pub fn send_self(signal: Signal) {
     if let Some(pid) = Pid::new(this()) {

@@ -174,8 +174,9 @@ impl Arrival {
     }
 }
 
-/// A descriptor that blocked signals are read from.
-pub struct SignalFd(OwnedFd);
+/// A descriptor that blocked signals are read from, to the end.
+#[derive(Clone, Copy)]
+pub struct SignalFd(Fd);
 
 impl SignalFd {
     /// signalfd4(2) for every signal, not waiting.
@@ -191,17 +192,17 @@ impl SignalFd {
         ];
         // SAFETY: the kernel reads one set.
         let fd = unsafe { call(k::__NR_signalfd4, arguments) }?;
-        Ok(SignalFd(OwnedFd::from_raw(fd)))
+        Ok(SignalFd(OwnedFd::from_raw(fd).keep()))
     }
 
     /// To wait for it.
     #[must_use]
-    pub fn fd(&self) -> Fd {
-        self.0.fd()
+    pub fn fd(self) -> Fd {
+        self.0
     }
 
     /// The next signal, if there is one.
-    pub fn next(&self) -> Result<Option<Arrival>> {
+    pub fn next(self) -> Result<Option<Arrival>> {
         // struct signalfd_siginfo: u32 signo, i32 errno, i32 code, u32 pid, ... 128 bytes.
         let mut info = [0u32; 32];
         let arguments = [

@@ -20,8 +20,9 @@ pub mod installed;
 /// An ordinary user, without an entry in /etc/passwd.
 pub const USER: u32 = 64101;
 
-/// A bound for everything that is waited for: far more than it takes on a loaded machine.
-pub const LONG: Duration = Duration::from_secs(60);
+/// A bound for everything that is waited for: far more than it takes on a loaded machine, or in an
+/// emulator.
+pub const LONG: Duration = Duration::from_secs(180);
 
 /// Leaves a test that cannot run here, visibly: the line is written past the harness's capture,
 /// and `.ci/run` fails on it.
