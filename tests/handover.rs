@@ -11,7 +11,6 @@ mod common;
 #[path = "common/ground.rs"]
 mod ground;
 #[path = "common/installed.rs"]
-#[allow(dead_code)]
 mod installed;
 
 use std::fs;
@@ -140,7 +139,7 @@ impl Session {
 
     /// Hangs up.
     fn hang_up(&mut self) {
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = ground::pipe();
         drop(writer);
         // Both descriptors of the master.
         self.screen = Lines::new(reader.into());

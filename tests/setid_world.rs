@@ -1102,7 +1102,7 @@ fn what_waits_holds_nothing_of_the_callers() {
         for options in ["-nic", "-nicp"] {
             let place = scratch(USER);
             let lock = fs::File::create(place.join("lock")).unwrap();
-            let (mut reader, writer) = std::io::pipe().unwrap();
+            let (mut reader, writer) = ground::pipe();
             let script = "exec 8>&- 9>&-; cd /; echo ready; read x; exit 5";
             let mut command = ground.phasebox(&[options, "sh", "-c", script]);
             command.current_dir(&place);
