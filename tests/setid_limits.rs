@@ -677,7 +677,7 @@ fn messages_that_cannot_be_written_do_not_stop_the_kill() {
             ground.assert_nothing_left("a file that may not grow");
 
             // Into a pipe that nobody reads any more; SIGPIPE kills by default.
-            let (reader, writer) = std::io::pipe().unwrap();
+            let (reader, writer) = ground::pipe();
             drop(reader);
             let mut command = ground.phasebox(&[options, "sh", "-c", &script]);
             command.stdout(Stdio::null()).stderr(writer);
@@ -698,7 +698,7 @@ fn a_full_pipe_for_messages_does_not_delay_the_kill() {
     needs_root!();
     for_each_ground(Ground::all(), |ground| {
         for options in BOXES {
-            let (mut reader, mut writer) = std::io::pipe().unwrap();
+            let (mut reader, mut writer) = ground::pipe();
             // SAFETY: numbers only.
             let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
             writer.write_all(&vec![b'.'; size as usize]).unwrap();
@@ -1018,7 +1018,7 @@ fn the_caller_cannot_lay_hands_on_the_guard() {
 fn a_stub_that_is_killed_by_a_file_of_the_callers_takes_the_box_with_it() {
     needs_root!();
     for_each_ground(Ground::all(), |ground| {
-        let (reader, mut writer) = std::io::pipe().unwrap();
+        let (reader, mut writer) = ground::pipe();
         let fd = reader.as_raw_fd();
         let mut live = ready(ground, "-nic", |command| {
             in_child(command, move || {

@@ -15,7 +15,6 @@ mod isolation;
 
 use std::ffi::CString;
 use std::fs;
-use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -1100,7 +1099,7 @@ fn what_waits_holds_nothing_of_the_callers() {
         for options in ["-nic", "-nicp"] {
             let place = scratch(USER);
             let lock = fs::File::create(place.join("lock")).unwrap();
-            let (mut reader, writer) = std::io::pipe().unwrap();
+            let (reader, writer) = ground::pipe();
             let script = "exec 8>&- 9>&-; cd /; echo ready; read x; exit 5";
             let mut command = ground.phasebox(&[options, "sh", "-c", script]);
             command.current_dir(&place);
@@ -1114,7 +1113,8 @@ fn what_waits_holds_nothing_of_the_callers() {
             let mut live = Live::ready(command);
             drop(writer);
             // The end of the pipe, while the box runs.
-            assert_eq!(reader.read(&mut [0]).unwrap(), 0, "{ground}, {options}");
+            let rest = boxes::Lines::new(reader.into()).rest();
+            assert_eq!(rest, "", "{ground}, {options}");
             for pid in ground.alive() {
                 let at = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
                 assert_eq!(at, Path::new("/"), "{ground}: {}", name(pid));

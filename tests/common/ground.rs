@@ -342,3 +342,16 @@ pub fn terminal() -> (OwnedFd, OwnedFd) {
     // SAFETY: a new descriptor.
     (master, unsafe { OwnedFd::from_raw_fd(slave) })
 }
+
+/// A pipe: the end to read, the end to write.
+pub fn pipe() -> (fs::File, fs::File) {
+    let mut ends = [0; 2];
+    // SAFETY: writes two descriptors.
+    assert_eq!(
+        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
+        0
+    );
+    // SAFETY: new descriptors.
+    let [reader, writer] = ends.map(|end| unsafe { fs::File::from_raw_fd(end) });
+    (reader, writer)
+}
