@@ -7,8 +7,7 @@ use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::ids::{self, Capabilities, Ids, LENT, LENT_IN_FORCE};
-use crate::sys::process::{self, Namespaces, Pid};
-use crate::sys::signal::Signal;
+use crate::sys::process;
 use crate::sys::{Errno, Result as SysResult, fs};
 
 /// Shows that this process has no more privileges than COMMAND may have.
@@ -76,20 +75,13 @@ fn prove_no_new_privileges() -> SysResult<()> {
     }
 }
 
-/// Forks with nothing in force that is lent: CAP_SYS_ADMIN would lift the caller's limit on processes
-/// (RLIMIT_NPROC, setrlimit(2)), and COMMAND be one more than the caller may have.
-pub fn fork_within_limits(caller: &Caller) -> SysResult<Option<Pid>> {
+/// Puts what is lent in force, or out of it: for a fork, since CAP_SYS_ADMIN would lift the caller's
+/// limit on processes (RLIMIT_NPROC, setrlimit(2)), and COMMAND be one more than the caller may have.
+pub fn set_in_force(caller: &Caller, in_force: bool) -> SysResult<()> {
     if caller.authority != Authority::Lent {
-        return process::fork(Namespaces::NONE);
+        return Ok(());
     }
-    ids::set_capabilities(0, LENT)?;
-    let forked = process::fork(Namespaces::NONE);
-    let taken_up = ids::set_capabilities(LENT_IN_FORCE, LENT);
-    if let (Err(_), Ok(Some(child))) = (taken_up, forked) {
-        // Nobody will hear of it.
-        let _ = process::send(child, Signal::SIGKILL);
-    }
-    taken_up.and(forked)
+    ids::set_capabilities(if in_force { LENT_IN_FORCE } else { 0 }, LENT)
 }
 
 /// For the moment in which a box's group is opened: root's uid, where it is lent. What follows is

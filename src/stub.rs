@@ -188,7 +188,12 @@ impl Running<'_> {
             let failed = Err(Failure::new(step, errno));
             self.missing.tolerate(failed, plan.isolation.only(wanted))?;
         }
-        creds::fork_within_limits(&plan.caller).at(Step::StartCommand)
+        creds::set_in_force(&plan.caller, false).at(Step::StartCommand)?;
+        let forked = process::fork(Namespaces::NONE).at(Step::StartCommand)?;
+        // It is to be ended where this fails.
+        self.command = forked;
+        creds::set_in_force(&plan.caller, true).at(Step::StartCommand)?;
+        Ok(forked)
     }
 
     /// Starts a guard, to make the group, if there is to be one.

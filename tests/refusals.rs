@@ -2,7 +2,6 @@
 //! filter forbids, a control group file system that is read-only or none. What other tests have:
 //! cgroup.max.descendants and .depth, a threaded group (cgroup.rs), what cannot be killed
 //! (orphans.rs), a machine without IPv6 (net.rs), the same of lent rights (setid_world.rs).
-
 #![allow(missing_docs, unsafe_code)]
 
 mod common;
