@@ -80,6 +80,7 @@ impl Caller {
 
     /// The uid that the caller's groups belong to: root's, where rights are lent.
     #[must_use]
+    #[inline(never)]
     pub fn groups_owner(&self) -> u32 {
         if self.authority == Authority::Lent {
             0

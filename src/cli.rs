@@ -14,21 +14,19 @@ use crate::sys::words::{NotNumber, parse_number, part, position};
 pub const HELP: Packed = packed!(
     "\
 Usage: phasebox [OPTION]... [--] COMMAND [ARG]...
-Run COMMAND in a box and kill what it leaves behind.
+Run COMMAND in a box and kill what it leaves.
 
   -n, --net              a network with loopback only
   -i, --ipc              System V and POSIX IPC of its own
-  -c, --cgroup[=NAME]    a control group, emptied at the end
+  -c, --cgroup[=NAME]    a control group, emptied in the end
   -p, --pid              a PID namespace with an init
   -m, --mount            a mount namespace
       --features LIST --phase PHASE [--properties LIST] [--restrict LIST]
-                         as Portage's FEATURES in a phase
       --best-effort      go on without what cannot be had
-      --quiet            do not name what was killed
+      --quiet            do not name what is killed
       --help, --version
 
-For root: --user UID --group GID --groups GID,... --umask OCTAL
-          --cgroup-parent DIR
+For root: --user UID --group GID --groups GID,... --umask OCTAL --cgroup-parent DIR
 "
 );
 

@@ -47,7 +47,6 @@ errnos! {
     ENFILE "too many open files in the system",
     EMFILE "too many open files",
     ETXTBSY "text file busy",
-    EFBIG "file too large",
     ENOSPC "no space left, or a limit is reached",
     EROFS "read-only file system",
     EPIPE "broken pipe",
