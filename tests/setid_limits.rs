@@ -1202,11 +1202,14 @@ fn in_a_threaded_group_the_box_is_refused() {
 #[test]
 fn the_terminals_keys_and_its_end_reach_the_box_and_not_the_guard() {
     needs_root!();
+    // Says so when it is there and stays; unlike a shell, which catches the key and may wait on for
+    // a child that it starts at that moment.
+    let ready = file("ready", b"ready\n", 0o644);
     for_each_ground(Ground::all(), |ground| {
         for options in BOXES {
             for hangup in [false, true] {
                 let (master, slave) = terminal();
-                let script = format!("{DAEMON}; echo ready; sleep 100000; :");
+                let script = format!("{DAEMON}; exec tail -f {}", word(&ready));
                 let mut command = ground.phasebox(&["--quiet", options, "sh", "-c", &script]);
                 command
                     .stdin(slave.try_clone().unwrap())
