@@ -640,7 +640,7 @@ fn processor_time_that_is_nearly_used_up_does_not_keep_the_box_alive() {
                         // SAFETY: writes one rusage.
                         unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
                         let micros = usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-                        if micros > 850_000 {
+                        if micros > 500_000 {
                             return Ok(());
                         }
                     }
