@@ -45,9 +45,8 @@ pub fn run(plan: &Plan) -> ! {
         missing: Missing::new(plan),
         group: Cgroup::new(),
     };
-    match running.start() {
-        Ok(()) => {}
-        Err(failure) => running.abandon(failure),
+    if let Err(failure) = running.start() {
+        running.abandon(failure);
     }
     imitate(running.wait())
 }
@@ -98,9 +97,7 @@ impl Running<'_> {
         if plan.caller.authority == Authority::None {
             // Whether there is a group decides whether there is a PID namespace.
             self.start_guard()?;
-            if self.wait_for_group().is_err() {
-                self.parent = None;
-            }
+            let _ = self.wait_for_group();
             self.fork_command()?;
         } else {
             self.fork_command()?;

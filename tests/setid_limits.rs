@@ -804,16 +804,7 @@ impl PidsGroup {
     }
 
     fn enter(&self, command: &mut Command) {
-        let procs = std::ffi::CString::new(word(&self.0.join("cgroup.procs"))).unwrap();
-        in_child(command, move || {
-            // SAFETY: a NUL-ended path.
-            let fd = unsafe { libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
-            check(fd)?;
-            // SAFETY: one byte is read.
-            check(unsafe { libc::write(fd, c"0".as_ptr().cast(), 1) } as i64)?;
-            // SAFETY: numbers only.
-            check(unsafe { libc::close(fd) })
-        });
+        start_in(command, &self.0);
     }
 
     fn members(&self) -> Vec<u32> {

@@ -199,23 +199,7 @@ impl Scene {
 
     /// The living processes of the scene: stubs, guards and inits too.
     pub fn alive(&self) -> Vec<u32> {
-        let mark = format!("{MARK}={}", self.mark).into_bytes();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
-                continue;
-            };
-            let Ok(environment) = fs::read(entry.path().join("environ")) else {
-                continue;
-            };
-            if environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == mark)
-            {
-                found.push(pid);
-            }
-        }
-        found
+        with_variable(&format!("{MARK}={}", self.mark))
     }
 
     /// The groups of boxes.

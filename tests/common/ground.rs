@@ -2,7 +2,6 @@
 //! control group that only root changes, or one below it that is delegated to the caller.
 #![allow(dead_code, unsafe_code, missing_docs)]
 
-use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -109,33 +108,13 @@ impl Ground {
             .current_dir("/")
             .env(MARK, &self.mark);
         let group = self.inner.as_ref().unwrap_or(&self.outer.0);
-        let procs = CString::new(word(&group.join("cgroup.procs"))).unwrap();
-        in_child(&mut command, move || {
-            // SAFETY: a NUL-ended path.
-            let fd = unsafe { libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
-            check(fd)?;
-            // SAFETY: one byte is read.
-            check(unsafe { libc::write(fd, c"0".as_ptr().cast(), 1) } as i64)?;
-            // SAFETY: numbers only.
-            check(unsafe { libc::close(fd) })
-        });
+        start_in(&mut command, group);
         command
     }
 
     /// The living processes of the ground, the program's own among them.
     pub fn alive(&self) -> Vec<u32> {
-        let mark = format!("{MARK}={}", self.mark).into_bytes();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
-                continue;
-            };
-            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environment.split(|byte| *byte == 0).any(|it| it == mark) {
-                found.push(pid);
-            }
-        }
-        found
+        with_variable(&format!("{MARK}={}", self.mark))
     }
 
     /// The groups of boxes.

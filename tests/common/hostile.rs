@@ -69,7 +69,7 @@ impl Ground {
             .stdin(Stdio::null())
             .current_dir("/")
             .env(MARK, &self.mark);
-        contain(&mut command, &self.inner);
+        start_in(&mut command, &self.inner);
         command
     }
 
@@ -98,19 +98,7 @@ impl Ground {
 
     /// The living processes that were started from here.
     pub fn alive(&self) -> Vec<u32> {
-        let mark = format!("{MARK}={}", self.mark).into_bytes();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
-                continue;
-            };
-            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            let mut variables = environment.split(|byte| *byte == 0);
-            if variables.any(|variable| variable == mark) {
-                found.push(pid);
-            }
-        }
-        found
+        with_variable(&format!("{MARK}={}", self.mark))
     }
 
     /// The groups of boxes, anywhere below.
@@ -161,21 +149,6 @@ pub fn give(group: &Path, uid: u32) {
         if entry.file_type().unwrap().is_file() {
             std::os::unix::fs::chown(entry.path(), Some(uid), Some(uid)).unwrap();
         }
-    }
-}
-
-/// Has `command` start in a group.
-pub fn contain(command: &mut Command, group: &Path) {
-    let procs = std::ffi::CString::new(word(&group.join("cgroup.procs"))).unwrap();
-    // SAFETY: only system calls between fork and execve.
-    unsafe {
-        command.pre_exec(move || {
-            let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-            if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
     }
 }
 

@@ -442,12 +442,29 @@ pub fn start_in(command: &mut Command, group: &Path) {
     unsafe {
         command.pre_exec(move || {
             let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-            if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 {
+            if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 || libc::close(fd) != 0 {
                 return Err(std::io::Error::last_os_error());
             }
             Ok(())
         });
     }
+}
+
+/// The living processes that have this variable, `NAME=value`, in the environment that they were
+/// started with.
+pub fn with_variable(variable: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        if variables.any(|other| other == variable.as_bytes()) {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 impl Drop for TestGroup {
