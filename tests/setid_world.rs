@@ -331,20 +331,18 @@ fn namespaces_are_charged_to_the_caller() {
     for install in INSTALLS {
         let mut shell = Command::new("sh");
         let uid = USER + 40 + install as u32;
+        // The two that are held have nobody's input: a line that the shell waits for is its own.
         let script = format!(
-            "user() {{ u=$1; shift; setpriv --reuid $u --regid {USER} --clear-groups \"$@\"; }}
-            user {uid} \"$@\" sh -c 'echo one; read x' &
-            user {uid} \"$@\" sh -c 'echo two; read x' &
-            read x; user {uid} \"$@\" echo three; echo $?
-            user {} \"$@\" echo other; \"$@\" echo root; read x",
+            "as() {{ u=$1; shift; exec setpriv --reuid $u --regid {USER} --clear-groups \"$@\"; }}
+            as {uid} \"$@\" sh -c 'echo one; exec tail -f /dev/null' & one=$!
+            as {uid} \"$@\" sh -c 'echo two; exec tail -f /dev/null' & two=$!
+            read x; (as {uid} \"$@\" echo three); echo $?
+            (as {} \"$@\" echo other); \"$@\" echo root
+            kill $one $two; wait",
             uid + 10
         );
         shell
-            .args([
-                "-c",
-                &format!("exec 3<&0; {}", script.replace("read x'", "read x <&3'")),
-                "sh",
-            ])
+            .args(["-c", &script, "sh"])
             .arg(install.program())
             .args(["-n", "--"]);
         shell.current_dir("/");

@@ -7,6 +7,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -78,13 +79,25 @@ fn directory() -> &'static Path {
         }
     }
     DIRECTORY.get_or_init(|| {
-        let directory = std::env::temp_dir().join(format!("phasebox-test-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+        let directory = new_directory();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
         // SAFETY: the handler touches only the path, which is set before it can run.
         unsafe { libc::atexit(remove) };
         directory
     })
+}
+
+/// Never one that an earlier process of the same id left: a name that nobody has had.
+fn new_directory() -> PathBuf {
+    let template = std::env::temp_dir().join("phasebox-test-XXXXXX");
+    let mut template = CString::new(template.into_os_string().into_vec())
+        .unwrap()
+        .into_bytes_with_nul();
+    // SAFETY: the template is a string that ends in a NUL; its last six letters are replaced.
+    let made = unsafe { libc::mkdtemp(template.as_mut_ptr().cast()) };
+    assert!(!made.is_null(), "{}", std::io::Error::last_os_error());
+    template.pop();
+    PathBuf::from(std::ffi::OsString::from_vec(template))
 }
 
 /// A file in that directory, whose name is new, for everyone to read and execute.
