@@ -9,6 +9,7 @@ use core::ffi::CStr;
 use core::num::NonZeroU64;
 
 use crate::diag::{self, Processes};
+use crate::report::Report;
 use crate::sys::args::until_nul;
 use crate::sys::fd::{self, Fd, Lock, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
@@ -73,13 +74,24 @@ pub enum Naming {
 /// How long a start waits for what it clears away of others.
 const TIME_FOR_STALE: Milliseconds = 300;
 
+/// The files of a group that are opened; those from cgroup.kill (since Linux 5.14) on where they are
+/// there. Those from cpu.stat on tell a report what it used.
+const FILES: &[u8] = b"cgroup.procs\0cgroup.events\0cgroup.freeze\0cgroup.kill\0\
+    cpu.stat\0memory.peak\0pids.peak\0io.stat\0memory.events\0";
+const FREEZE: usize = 2;
+const KILL: usize = 3;
+const STATISTICS: usize = 4;
+const FILE_COUNT: usize = 9;
+
 /// A box's control group. All of it is opened before COMMAND starts: later a limit on open files
 /// could be in the way.
 pub struct Cgroup {
     /// Somebody else's.
     parent: Fd,
-    /// Its directory, cgroup.procs, cgroup.events, cgroup.freeze and, since Linux 5.14, cgroup.kill.
-    open: [Fd; 5],
+    /// Its directory and what is wanted of [`FILES`].
+    open: [Fd; 1 + FILE_COUNT],
+    /// How many these are.
+    file_count: usize,
     name: Name,
 }
 
@@ -175,8 +187,11 @@ fn open_cgroup2(directory: Fd, path: &CStr) -> Result<OwnedFd> {
 }
 
 /// This process's line in /proc/self/cgroup, as a path relative to the hierarchy's root.
+///
+/// # Errors
+/// ENOENT where that is not told.
 #[inline(never)]
-fn read_own_path(path: &mut Path) -> Result<()> {
+pub fn read_own_path(path: &mut Path) -> Result<()> {
     let mut text = [0; 4096];
     let file = match fd::openat(Fd::CWD, c"/proc/self/cgroup", Mode::Read) {
         Err(Errno::ENOENT) => {
@@ -203,6 +218,14 @@ pub fn parse_own_path(text: &[u8]) -> Option<&[u8]> {
         parts(text.strip_suffix(b"\n")?, b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
     let outside = parts(line, b'/').any(|part| part == b"..");
     (!outside).then_some(line)
+}
+
+/// Where a box is, by the path of its group; none for another group.
+#[must_use]
+pub fn place_of_box(path: &[u8]) -> Option<&[u8]> {
+    let name = parts(path, b'/').last()?;
+    let place = path.get(b".".len()..path.len().checked_sub(name.len())?)?;
+    is_directory_name(name).then_some(place)
 }
 
 /// Whether a user may make groups below `group` and move itself there.
@@ -256,7 +279,8 @@ impl Cgroup {
     pub const fn new() -> Cgroup {
         Cgroup {
             parent: Fd::NONE,
-            open: [Fd::NONE; 5],
+            open: [Fd::NONE; 1 + FILE_COUNT],
+            file_count: STATISTICS,
             name: Name::new(),
         }
     }
@@ -295,8 +319,12 @@ impl Cgroup {
         }
     }
 
-    /// Opens the group that a guard made, and shares its lock.
-    pub fn open(&mut self, parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
+    /// Opens the group that a guard made, and shares its lock; for a report also what tells what it
+    /// used.
+    pub fn open(&mut self, parent: Fd, label: &[u8], seed: Seed, for_report: bool) -> Result<()> {
+        if for_report {
+            self.file_count = FILE_COUNT;
+        }
         push_directory_name(&mut self.name, label, seed)?;
         self.open_locked(parent, Lock::Shared)
     }
@@ -314,16 +342,20 @@ impl Cgroup {
     }
 
     fn open_each(&mut self, lock: Lock) -> Result<()> {
-        let [directory, procs, events, freeze, kill] = &mut self.open;
+        let [directory, files @ ..] = &mut self.open;
         *directory = fd::openat(self.parent, self.name.as_cstr(), Mode::Directory)?.keep();
         // Under the lock: what can be opened then belongs to a group that is still there.
         fd::lock(*directory, lock)?;
-        *procs = fd::openat(*directory, c"cgroup.procs", Mode::Read)?.keep();
-        *events = fd::openat(*directory, c"cgroup.events", Mode::Read)?.keep();
-        *freeze = fd::openat(*directory, c"cgroup.freeze", Mode::Write)?.keep();
-        match fd::openat(*directory, c"cgroup.kill", Mode::Write) {
-            Err(Errno::ENOENT) => {}
-            result => *kill = result?.keep(),
+        let mut names = FILES;
+        for (index, file) in files.iter_mut().enumerate().take(self.file_count) {
+            let name = until_nul(names).unwrap_or_default();
+            let is_written = (FREEZE..=KILL).contains(&index);
+            let mode = if is_written { Mode::Write } else { Mode::Read };
+            match fd::openat(*directory, name, mode) {
+                Err(Errno::ENOENT) if index >= KILL => {}
+                result => *file = result?.keep(),
+            }
+            names = names.get(name.count_bytes() + 1..).unwrap_or_default();
         }
         Ok(())
     }
@@ -366,12 +398,12 @@ impl Cgroup {
     }
 
     fn freezer(&self) -> Fd {
-        let [.., freezer, _] = self.open;
+        let [_, _, _, freezer, ..] = self.open;
         freezer
     }
 
     fn killer(&self) -> Fd {
-        let [.., killer] = self.open;
+        let [_, _, _, _, killer, ..] = self.open;
         killer
     }
 
@@ -411,6 +443,21 @@ impl Cgroup {
         let mut visit = Visit::Name(&mut found, except);
         let _ = visit_groups(self.directory(), NAMED_DEPTH, &mut visit);
         found
+    }
+
+    /// Adds to a report what the group used and whom it still has, but for one.
+    pub fn describe(&self, report: &mut Report, except: Option<Pid>) {
+        let [_, _, _, _, _, statistics @ ..] = &self.open;
+        report.add_use(statistics);
+        let mut visit = Visit::Report(report, except);
+        // Where rights were lent this process may open nothing in there any more, nor can the
+        // command have made groups.
+        if visit_groups(self.directory(), NAMED_DEPTH, &mut visit) == Err(Errno::EACCES) {
+            for pid in Pids::of(self.procs()).filter(|pid| except != Some(*pid)) {
+                report.add(pid);
+            }
+        }
+        report.end();
     }
 
     /// Ends the box: kills what is left in the group, removes it, and says so to `told`.
@@ -621,6 +668,8 @@ const KILLED_DEPTH: u32 = 64;
 enum Visit<'a> {
     /// It is named, but for one.
     Name(&'a mut Processes, Option<Pid>),
+    /// It is told in a report, but for one.
+    Report(&'a mut Report, Option<Pid>),
     /// It is killed, and the group thawed when all below it are.
     Kill,
 }
@@ -631,8 +680,9 @@ fn visit_groups(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
     for pid in Pids::of(procs.fd()) {
         match visit {
             Visit::Name(found, except) if *except != Some(pid) => found.add(pid),
+            Visit::Report(report, except) if *except != Some(pid) => report.add(pid),
             Visit::Kill => drop(process::send(pid, Signal::SIGKILL)),
-            Visit::Name(..) => {}
+            Visit::Name(..) | Visit::Report(..) => {}
         }
     }
     let mut listing = Listing::new();

@@ -13,7 +13,7 @@ use crate::sys::fd::{self, Fd};
 use crate::sys::process;
 use crate::sys::signal::{self, Disposition, Signal, SignalSet};
 use crate::sys::{Errno, Result as SysResult};
-use crate::{cgroup, creds, diag, exec, ns};
+use crate::{cgroup, check, creds, diag, exec, ns};
 
 /// What the stub says when the command may start: whether there is a group to join, and the seed of
 /// its name.
@@ -48,6 +48,15 @@ pub struct Place {
     pub stub: Option<(Fd, Changed)>,
     /// This is pid 1 of a new PID namespace, with these duties.
     pub init: Option<Duties>,
+}
+
+impl Place {
+    /// In the place of the program itself.
+    pub const ALONE: Place = Place {
+        parent: None,
+        stub: None,
+        init: None,
+    };
 }
 
 /// Executes the command in the box, or says why not and ends.
@@ -106,6 +115,9 @@ fn steps(plan: &Plan, place: &Place) -> Result<Infallible, Stop> {
 
     let dropped = creds::drop_privileges(plan)?;
 
+    if plan.command.is_none() {
+        check::tell(plan)
+    }
     missing.tell();
     if let Some((_, changed)) = place.stub {
         restore(changed).at(Step::RestoreSignals)?;

@@ -24,6 +24,8 @@ Run COMMAND in a box and kill what it leaves.
       --features LIST --phase PHASE [--properties LIST] [--restrict LIST]
       --best-effort      go on without what cannot be had
       --quiet            do not name what is killed
+      --report-fd N      a line of JSON to descriptor N in the end
+      --check            try what works here
       --help, --version
 
 For root: --user UID --group GID --groups GID,... --umask OCTAL --cgroup-parent DIR
@@ -47,10 +49,12 @@ pub enum Opt {
     Quiet,
     Help,
     Version,
+    Check,
     Features,
     Phase,
     Properties,
     Restrict,
+    ReportFd,
     User,
     Group,
     Groups,
@@ -58,13 +62,15 @@ pub enum Opt {
     CgroupParent,
 }
 
-const NAMES: &str = "net ipc cgroup pid mount best-effort quiet help version \
-    features phase properties restrict user group groups umask cgroup-parent";
+const NAMES: &str = "net ipc cgroup pid mount best-effort quiet help version check \
+    features phase properties restrict report-fd user group groups umask cgroup-parent";
 const LETTERS: &str = "n i c p m";
 const OPTIONS: usize = Opt::CgroupParent as usize + 1;
 
-/// From here on, options take a value; the first ones, up to those for root, are Portage's lists.
+/// From here on, options take a value; the first ones are Portage's lists.
 const WITH_VALUE: usize = Opt::Features as usize;
+/// Up to here.
+const NO_LIST: usize = Opt::ReportFd as usize;
 /// From here on, only root may use them.
 const ONLY_ROOT: usize = Opt::User as usize;
 
@@ -191,7 +197,7 @@ impl Request {
                 [b'-', long @ ..] => self.read_long(long)?,
                 _ => self.read_letters(letters)?,
             }
-            if self.text().is_some() {
+            if self.text().is_some() || self.has(Opt::Check) {
                 return Ok(());
             }
             self.advance();
@@ -270,7 +276,7 @@ impl Request {
                 self.isolation = self.isolation | policy::decide(&context);
             }
             // One without the other would run a phase unboxed that its caller believes boxed.
-            _ => self.refuse(WITH_VALUE..ONLY_ROOT, Reason::NotTogether)?,
+            _ => self.refuse(WITH_VALUE..NO_LIST, Reason::NotTogether)?,
         }
         if let Some(text) = self.value(Opt::Umask) {
             let mask = parse_umask(text).map_err(|reason| self.fault(Opt::Umask, reason))?;
@@ -321,6 +327,7 @@ reasons! {
     NoPrimaryGroup ENOENT "not in /etc/passwd: add --group",
     IdRange ERANGE "no user or group has it",
     TooManyGroups ERANGE "at most 1024 groups",
+    NotOpen EBADF "no open descriptor",
 }
 
 /// Why an argument vector is refused: the place of the word at fault, and what is wrong with it;

@@ -13,7 +13,7 @@ use crate::sys::fd::{self, Fd};
 use crate::sys::packed::{Packed, packed};
 use crate::sys::path::Text;
 use crate::sys::process::Pid;
-use crate::sys::{Errno, fs};
+use crate::sys::{Errno, Result as SysResult, fs};
 
 /// A line that is cut where it gets too long.
 pub struct Line(Text<1024>);
@@ -23,34 +23,50 @@ const WORD_MAX: usize = 80;
 
 impl Line {
     /// Nothing.
-    const fn new() -> Line {
+    #[must_use]
+    pub const fn new() -> Line {
         Line(Text::new())
     }
 
     /// Adds text of the program's own.
     #[inline(never)]
-    fn text(&mut self, text: Packed) {
+    pub fn text(&mut self, text: Packed) {
         self.number(text, 0);
     }
 
     /// The same with a number in place of `%`.
     #[inline(never)]
-    fn number(&mut self, text: Packed, number: u64) {
+    pub fn number(&mut self, text: Packed, number: u64) {
         text.unpack(&mut self.0, number);
     }
 
+    /// Adds bytes of the program's own.
     #[inline(never)]
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub fn bytes(&mut self, bytes: &[u8]) {
         // What does not fit is left out; the line is for people.
         let _ = self.0.push(bytes);
     }
 
-    /// Adds text from outside: what could drive a terminal is shown as `?` (CVE-2023-28486).
+    /// The bytes so far.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Adds text from outside: what could drive a terminal is shown as `?` (CVE-2023-28486). With a
+    /// backslash before what would end a string of JSON.
     #[inline(never)]
-    fn foreign(&mut self, word: &[u8]) {
+    pub fn foreign(&mut self, word: &[u8], in_json: bool) {
         for byte in word.iter().take(WORD_MAX) {
-            let is_harmless = byte.is_ascii_graphic() || *byte == b' ';
-            self.bytes(&[if is_harmless { *byte } else { b'?' }]);
+            if in_json && matches!(*byte, b'"' | b'\\') {
+                self.bytes(b"\\");
+            }
+            self.bytes(&[match *byte {
+                // Between the words of a command line.
+                0 => b' ',
+                b' '..=b'~' => *byte,
+                _ => b'?',
+            }]);
         }
         if word.len() > WORD_MAX {
             self.text(packed!("..."));
@@ -61,7 +77,7 @@ impl Line {
     #[inline(never)]
     fn quoted(&mut self, word: &[u8]) {
         self.text(packed!("'"));
-        self.foreign(word);
+        self.foreign(word, false);
         self.text(packed!("'"));
     }
 
@@ -94,16 +110,19 @@ impl Line {
         self.because(failure.errno());
     }
 
-    /// Ends it with `text` and writes it to standard error.
+    /// Ends it with `text` and writes it to standard error. Nothing can be done where that fails.
     fn send(&mut self, text: Packed) {
-        self.send_to(text, Fd::STDERR);
+        let _ = self.send_to(text, Fd::STDERR);
     }
 
-    /// Ends it with `text` and writes it. Nothing can be done where that fails.
+    /// Ends it with `text` and writes it.
+    ///
+    /// # Errors
+    /// As write(2).
     #[inline(never)]
-    fn send_to(&mut self, text: Packed, told: Fd) {
+    pub fn send_to(&mut self, text: Packed, told: Fd) -> SysResult<usize> {
         self.text(text);
-        let _ = fd::write(told, self.0.as_bytes());
+        fd::write(told, self.0.as_bytes())
     }
 }
 
@@ -185,6 +204,12 @@ fn size(string: &CStr) -> u64 {
     string.to_bytes_with_nul().len() as u64
 }
 
+impl Default for Line {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Processes to be named in a line.
 pub struct Processes {
     count: u64,
@@ -214,11 +239,10 @@ impl Processes {
         if self.count > 1 {
             self.line.text(packed!(", "));
         }
-        let number = u64::from(pid.number());
         let mut name = [0; 64];
-        self.line
-            .foreign(process_name(number, &mut name).unwrap_or(b"pid"));
-        self.line.number(packed!(" (%)"), number);
+        let name = process_text(pid, NAME, &mut name);
+        self.line.foreign(name.unwrap_or(b"pid"), false);
+        self.line.number(packed!(" (%)"), pid.number().into());
     }
 
     /// How many were added.
@@ -233,7 +257,7 @@ impl Processes {
         if self.count > NAMED {
             line.number(packed!(" and % more"), self.count - NAMED);
         }
-        line.send_to(packed!("\n"), told);
+        let _ = line.send_to(packed!("\n"), told);
     }
 }
 
@@ -243,13 +267,16 @@ impl Default for Processes {
     }
 }
 
-/// /proc/PID/comm. proc(5).
-fn process_name(pid: u64, buffer: &mut [u8]) -> Option<&[u8]> {
+/// Its name. proc_pid_comm(5).
+pub const NAME: Packed = packed!("/proc/%/comm");
+
+/// What /proc says of a process, without the byte that ends it; only the beginning of what is
+/// longer than `buffer`. None where the process is gone, or there is no /proc.
+pub fn process_text(pid: Pid, file: Packed, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut path = Line::new();
-    path.number(packed!("/proc/%/comm"), pid);
+    path.number(file, pid.number().into());
     let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
     let length = fd::read(file.fd(), buffer).ok()?;
-    // Without the newline.
     buffer.get(..length.checked_sub(1)?)
 }
 
@@ -392,10 +419,10 @@ mod tests {
     #[test]
     fn what_comes_from_outside_cannot_drive_a_terminal() {
         let mut line = Line::new();
-        line.foreign(b"a\x1b]0;x\x07\n\xff b");
+        line.foreign(b"a\x1b]0;x\x07\n\xff b", false);
         assert_eq!(shown(&line), "a?]0;x??? b");
         let mut long = Line::new();
-        long.foreign(&[b'a'; 500]);
+        long.foreign(&[b'a'; 500], false);
         assert!(shown(&long).len() < 100 && shown(&long).ends_with("a..."));
     }
 

@@ -8,14 +8,13 @@ mod rt;
 
 use phasebox::caller::Caller;
 use phasebox::child::{self, Place};
-use phasebox::cli::Request;
+use phasebox::cli::{Opt, Request};
 use phasebox::plan::Plan;
-use phasebox::policy::Isolation;
 use phasebox::step::{At, Failure, Step};
 use phasebox::sys::args::Start;
 use phasebox::sys::packed::Packed;
 use phasebox::sys::{fd, process};
-use phasebox::{creds, diag, status, stub};
+use phasebox::{check, creds, diag, status, stub};
 
 /// The program, from its arguments to its exit status.
 fn main(start: Start) -> ! {
@@ -32,6 +31,7 @@ fn main(start: Start) -> ! {
     let mut request = Request::new(start.argv);
     let planned = request.read().and_then(|()| match request.text() {
         Some(text) => print(text),
+        None if request.has(Opt::Check) => Ok(()),
         None => plan.fill(&request),
     });
     if let Err(usage) = planned {
@@ -40,17 +40,14 @@ fn main(start: Start) -> ! {
         process::exit(status::FAILED)
     }
 
-    // Whom root hands over to has a session of its own, which a process that leads one cannot make.
-    if plan.isolation.has(Isolation::CGROUP | Isolation::PID) || plan.hands_over() {
+    if request.has(Opt::Check) {
+        check::run(&mut plan)
+    }
+    if plan.needs_stub() {
         stub::run(&plan)
     }
     // Nothing to wait for: the command takes this process's place.
-    let place = Place {
-        parent: None,
-        stub: None,
-        init: None,
-    };
-    child::run(&plan, &place)
+    child::run(&plan, &Place::ALONE)
 }
 
 /// What libc would have done for a set-id program, and who calls: before anything is read that the

@@ -8,7 +8,9 @@ use crate::caller::Caller;
 use crate::cli::{self, Opt, Reason, Request, Usage};
 use crate::policy::Isolation;
 use crate::sys::args::{Start, Strings};
+use crate::sys::fd::{self, Fd};
 use crate::sys::path::Name;
+use crate::sys::poll;
 use crate::sys::words::{NotNumber, parts};
 
 /// Supplementary groups, at most as many as fit.
@@ -82,6 +84,10 @@ pub struct Plan {
     has_identity: bool,
     /// Who asks for it.
     pub caller: Caller,
+    /// Where the report goes, if it is wanted.
+    pub report: Option<Fd>,
+    /// And when it began, in microseconds of the monotonic clock.
+    pub began: u64,
     /// COMMAND's umask, where it is not the caller's.
     pub umask: Option<u32>,
     /// What to execute.
@@ -107,6 +113,8 @@ impl Plan {
             quiet: false,
             has_identity: false,
             caller,
+            report: None,
+            began: 0,
             umask: None,
             command: Command {
                 argv: start.argv,
@@ -128,6 +136,15 @@ impl Plan {
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.has_identity.then_some(&self.identity)
+    }
+
+    /// Whether somebody has to wait for the command. Whom root hands over to has a session of its
+    /// own, which a process that leads one cannot make.
+    #[must_use]
+    pub fn needs_stub(&self) -> bool {
+        self.isolation.has(Isolation::CGROUP | Isolation::PID)
+            || self.hands_over()
+            || self.report.is_some()
     }
 
     /// Whether root hands over to another user, who must not reach back.
@@ -152,6 +169,13 @@ impl Plan {
         self.umask = request.umask;
         self.command.argv = request.command;
         self.group_parent = request.path(Opt::CgroupParent);
+        if let Some(word) = request.value(Opt::ReportFd) {
+            self.report = fd::given(word);
+            self.began = poll::microseconds();
+            if self.report.is_none() {
+                return Err(request.fault(Opt::ReportFd, Reason::NotOpen));
+            }
+        }
         let name = request.group_name();
         push_group_name(
             &mut self.group_name,
@@ -195,6 +219,12 @@ impl Plan {
 }
 
 impl Command {
+    /// Nothing: a box is tried.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self.argv.first().is_none()
+    }
+
     /// COMMAND without its directory.
     fn base_name(self) -> &'static [u8] {
         let name = self.argv.first().unwrap_or_default();

@@ -5,6 +5,8 @@ use crate::sys::process::Change;
 
 /// The program itself failed; COMMAND was not started.
 pub const FAILED: u8 = 125;
+/// `--check` found something of `-nic` that does not work.
+pub const NOT_ALL: u8 = 1;
 /// COMMAND was found but could not be executed.
 pub const NOT_EXECUTABLE: u8 = 126;
 /// COMMAND was not found.

@@ -14,6 +14,7 @@ use crate::init::{self, Duties};
 use crate::ns::Missing;
 use crate::plan::Plan;
 use crate::policy::Isolation;
+use crate::report::Report;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, OwnedFd};
@@ -222,7 +223,8 @@ impl Running<'_> {
             let seed = guard.wait_until_ready()?;
             creds::take_up_root(&self.plan.caller).at(Step::MakeGroup)?;
             let label = self.plan.group_name.as_bytes();
-            let opened = self.group.open(parent.fd(), label, seed);
+            let for_report = self.plan.report.is_some();
+            let opened = self.group.open(parent.fd(), label, seed, for_report);
             opened.at(Step::MakeGroup)?;
             self.seed = Some(seed);
         }
@@ -247,6 +249,7 @@ impl Running<'_> {
             self.link_fd(),
             self.guard.as_ref().map_or(Fd::NONE, Guard::fd),
             self.group.parent(),
+            self.plan.report.unwrap_or(Fd::NONE),
         ];
         fd::close_all_but(&kept, self.group.descriptors()).at(Step::CloseDescriptors)
     }
@@ -274,8 +277,23 @@ impl Running<'_> {
             diag::failure(Failure::new(Step::Wait, errno));
             Change::exited(status::FAILED)
         });
-        self.clean_up();
+        match self.plan.report {
+            None => self.clean_up(),
+            Some(told) => self.clean_up_and_report(ending, told),
+        }
         ending
+    }
+
+    /// What there is to tell is gone afterwards; and the caller that reads it must not hinder that.
+    #[inline(never)]
+    fn clean_up_and_report(&mut self, ending: Change, told: Fd) {
+        let time = poll::microseconds().wrapping_sub(self.plan.began);
+        let mut report = Report::new(ending, time);
+        if self.has_group() {
+            self.group.describe(&mut report, self.command);
+        }
+        self.clean_up();
+        report.send(told);
     }
 
     fn serve(&mut self) -> Result<Change, Errno> {

@@ -610,6 +610,12 @@ fn a_user_who_kills_the_whole_delegated_group_leaves_nothing_of_a_lent_box() {
     let live = Live::ready(scene.boxed_with(&["--quiet"], &["sh", "-c", &with_daemons("exit 9")]));
     let group = scene.only_group();
     assert!(group.join("cgroup.procs").exists());
+    if !scene.home().join("cgroup.kill").exists() {
+        // Before Linux 5.14 the test above is all that such a user can do.
+        kill(live.stub(), libc::SIGKILL);
+        scene.assert_gone_in_time();
+        return;
+    }
     let mut killer = Command::new("sh");
     let killing = format!("echo 1 >{}/cgroup.kill", scene.home().display());
     killer.args(["-c", &killing]).current_dir("/");

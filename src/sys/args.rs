@@ -31,6 +31,16 @@ impl Strings {
         Strings(unsafe { self.0.add(usize::from(!is_empty)) })
     }
 
+    /// Behind the last string: none.
+    #[must_use]
+    pub fn end(self) -> Strings {
+        let mut strings = self;
+        while strings.first().is_some() {
+            strings = strings.rest();
+        }
+        strings
+    }
+
     /// The string at `index`.
     #[must_use]
     #[inline(never)]

@@ -4,7 +4,9 @@ use core::ffi::CStr;
 use core::num::NonZeroIsize;
 
 use linux_raw_sys::general as k;
+use linux_raw_sys::ioctl::TIOCGWINSZ;
 
+use super::words::parse_number;
 use super::{Errno, Result, call3, run3};
 
 /// A descriptor that somebody else closes, or nobody: those that are needed to the end.
@@ -207,6 +209,35 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     unsafe { call3(k::__NR_pipe2, arguments) }?;
     let [read, write] = ends.map(|end| OwnedFd::from_raw(end as usize));
     Ok((read, write))
+}
+
+/// A descriptor that the caller opened and named, for this program alone: COMMAND does not get it,
+/// unless it is one of the standard ones. None where it is not open.
+#[must_use]
+pub fn given(word: &[u8]) -> Option<Fd> {
+    let number = parse_number(word, 10, i32::MAX as u32).ok()?;
+    let fd = Fd::new(number as isize);
+    if fd.number() > Fd::STDERR.number() {
+        let arguments = [fd.raw(), k::F_SETFD as usize, k::FD_CLOEXEC as usize];
+        // SAFETY: numbers only.
+        unsafe { run3(k::__NR_fcntl, arguments) }.ok()?;
+    }
+    Some(fd)
+}
+
+/// dup3(2): `copy` becomes another name of `fd`, which COMMAND gets.
+pub fn duplicate(fd: Fd, copy: Fd) -> Result<()> {
+    // SAFETY: numbers only; what `copy` was before belongs to no OwnedFd.
+    unsafe { run3(k::__NR_dup3, [fd.raw(), copy.raw(), 0]) }
+}
+
+/// Whether it is a terminal. ioctl_tty(2).
+#[must_use]
+pub fn is_terminal(fd: Fd) -> bool {
+    let mut size = [0u16; 4];
+    let arguments = [fd.raw(), TIOCGWINSZ as usize, size.as_mut_ptr() as usize];
+    // SAFETY: the kernel writes a struct winsize, which is four shorts.
+    unsafe { run3(k::__NR_ioctl, arguments) }.is_ok()
 }
 
 /// close_range(2): every descriptor from `first` to `last`.

@@ -81,13 +81,18 @@ fn ppoll(entries: &mut [k::pollfd], timeout: Option<Milliseconds>) -> Result<()>
     }
 }
 
-/// clock_gettime(2), monotonic.
 fn now() -> Milliseconds {
+    microseconds() / 1000
+}
+
+/// The monotonic clock, in microseconds. clock_gettime(2).
+#[must_use]
+pub fn microseconds() -> u64 {
     let mut time = timespec(0);
     let arguments = [k::CLOCK_MONOTONIC as usize, &raw mut time as usize, 0];
     // SAFETY: the kernel writes one timespec. The clock exists, so there is no error.
     let _ = unsafe { call3(k::__NR_clock_gettime, arguments) };
-    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 
 /// The kernel's own form; every supported processor of 64 bits has this one.
