@@ -715,6 +715,24 @@ fn where_rights_are_lent_the_group_is_the_nearest_in_which_the_user_can_change_n
     }
 }
 
+/// Who runs a box from a group that is another user's, as after sudo(8): that user must not be able to
+/// freeze the box, or kill its guard.
+#[test]
+fn where_rights_are_lent_a_group_that_is_another_users_is_no_place() {
+    needs_root!();
+    lent_only!();
+    for delegated in ["", "cgroup.procs"] {
+        let scene = Scene::delegating(Rootless, &[delegated]);
+        give_file(&scene.home().join(delegated), USER + 1);
+        let script = "sed -n s/^0:://p /proc/self/cgroup; setsid sleep 100000 & read x; exit 3";
+        let mut live = Live::start(scene.script(script));
+        assert_named(&live.line(), &shown(&scene.group.0), "sh");
+        assert_guarded(&scene, &live);
+        assert_eq!(live.end().0.code(), Some(3));
+        scene.assert_nothing_left();
+    }
+}
+
 #[test]
 fn a_user_whose_group_is_not_wholly_delegated_has_a_pid_namespace() {
     needs_root!();
