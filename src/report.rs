@@ -160,3 +160,32 @@ fn number(word: &[u8]) -> u64 {
     }
     number
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_key_is_added_up() {
+        let io = "8:0 rbytes=1 wbytes=2 rios=1 wios=0 dbytes=0\n8:16 rbytes=10 wbytes=20 rios=1\n";
+        for (text, key, expected) in [
+            ("usage_usec 5\nuser_usec 3\nsystem_usec 2\n", "user_usec", 3),
+            (
+                "low 0\noom 7\noom_kill 2\noom_group_kill 1\n",
+                "oom_kill",
+                2,
+            ),
+            (io, "rbytes", 11),
+            (io, "wbytes", 22),
+            ("", "rbytes", 0),
+            ("123456789012\n", "", 123_456_789_012),
+            ("max\n", "", 0),
+        ] {
+            assert_eq!(
+                sum(text.as_bytes(), key.as_bytes()),
+                expected,
+                "{key}: {text}"
+            );
+        }
+    }
+}
