@@ -111,12 +111,22 @@ pub fn own_group() -> Result<OwnedFd> {
 ///
 /// # Errors
 /// As [`own_group`]; ENODEV where there is none in the hierarchy as far as it can be seen.
-pub fn beyond_reach(uid: u32, is_another: &mut bool) -> Result<OwnedFd> {
-    find_own(Some(uid), is_another)
+pub fn beyond_reach(ruler: Ruler, is_another: &mut bool) -> Result<OwnedFd> {
+    find_own(Some(ruler), is_another)
+}
+
+/// Who must not rule the group of a box.
+#[derive(Clone, Copy)]
+pub enum Ruler {
+    /// The caller: this process's real uid.
+    Caller(u32),
+    /// Whom root hands over to. The kernel does not say what another uid may do; the owners do, which
+    /// is how groups are delegated.
+    Other(u32),
 }
 
 /// Looks in each place where the hierarchy may be, until the group is found.
-fn find_own(ruler: Option<u32>, is_another: &mut bool) -> Result<OwnedFd> {
+fn find_own(ruler: Option<Ruler>, is_another: &mut bool) -> Result<OwnedFd> {
     let mut path = Path::new();
     let told = read_own_path(&mut path);
     if told.is_ok() {
@@ -136,7 +146,7 @@ fn find_own(ruler: Option<u32>, is_another: &mut bool) -> Result<OwnedFd> {
     find_below(root, &path, ruler, is_another)
 }
 
-/// The group at `path`; or, where it has a ruler, the last on the way there that this uid does not
+/// The group at `path`; or, where there is a ruler, the last on the way there that this one does not
 /// rule.
 ///
 /// That from the root down, not up: from the group of a box within a box, which has mode 0700, its
@@ -145,10 +155,10 @@ fn find_own(ruler: Option<u32>, is_another: &mut bool) -> Result<OwnedFd> {
 fn find_below(
     root: OwnedFd,
     path: &Path,
-    ruler: Option<u32>,
+    ruler: Option<Ruler>,
     is_another: &mut bool,
 ) -> Result<OwnedFd> {
-    let Some(uid) = ruler else {
+    let Some(ruler) = ruler else {
         return open_cgroup2(root.fd(), path.as_cstr());
     };
     let mut group = root;
@@ -158,7 +168,7 @@ fn find_below(
         // The root itself is the path's first part, and a path that ends there has an empty one.
         if !part.is_empty() {
             let inner = open_cgroup2(group.fd(), name.as_cstr())?;
-            if is_within_reach(inner.fd(), uid) {
+            if is_within_reach(inner.fd(), ruler) {
                 if part == b"." {
                     return Err(Errno::ENODEV);
                 }
@@ -234,17 +244,20 @@ pub fn is_delegated(group: Fd) -> bool {
     fs::may_write(group, c".") && fs::may_write(group, c"cgroup.procs")
 }
 
-/// Whether `uid`, this process's real one, can change something in `group`, or allow itself to: the
-/// owner of a file changes its mode. A group that is delegated to another user is none for a box
+/// Whether this one can change something in `group`, or allow itself to: the owner of a file changes
+/// its mode. A group that is delegated to another user is none for a box
 /// either, which that user could freeze, and its guard.
-fn is_within_reach(group: Fd, uid: u32) -> bool {
+fn is_within_reach(group: Fd, ruler: Ruler) -> bool {
     let is_roots = |file| fs::is_owned_by(group, file, 0);
     if !is_roots(c".") || !is_roots(c"cgroup.procs") {
         return true;
     }
     let mut files: &[u8] = b".\0cgroup.procs\0cgroup.threads\0cgroup.kill\0cgroup.freeze\0";
     while let Some(file) = until_nul(files) {
-        if fs::may_write(group, file) || fs::is_owned_by(group, file, uid) {
+        if match ruler {
+            Ruler::Caller(uid) => fs::may_write(group, file) || fs::is_owned_by(group, file, uid),
+            Ruler::Other(uid) => fs::is_owned_by(group, file, uid),
+        } {
             return true;
         }
         files = files.get(file.count_bytes() + 1..).unwrap_or_default();

@@ -100,7 +100,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
     if let Some(mask) = plan.umask {
         fs::set_umask(mask);
     }
-    if plan.hands_over() {
+    if plan.handed_to().is_some() {
         // Else root's keys could be read, and TIOCSTI typed into root's terminal.
         match ids::join_new_session_keyring() {
             Err(Errno::ENOSYS) => {}

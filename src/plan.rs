@@ -143,15 +143,15 @@ impl Plan {
     #[must_use]
     pub fn needs_stub(&self) -> bool {
         self.isolation.has(Isolation::CGROUP | Isolation::PID)
-            || self.hands_over()
+            || self.handed_to().is_some()
             || self.report.is_some()
     }
 
-    /// Whether root hands over to another user, who must not reach back.
+    /// The other user whom root hands over to, who must not reach back.
     #[must_use]
-    pub fn hands_over(&self) -> bool {
+    pub fn handed_to(&self) -> Option<u32> {
         let user = self.identity().and_then(|identity| identity.uid);
-        self.caller.uid == 0 && user.is_some_and(|uid| uid != 0)
+        user.filter(|uid| self.caller.uid == 0 && *uid != 0)
     }
 
     /// Plans what is asked for.

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::caller::Authority;
-use crate::cgroup::{self, Cgroup, Naming, Seed};
+use crate::cgroup::{self, Cgroup, Naming, Ruler, Seed};
 use crate::child::{self, Changed, Go, Place};
 use crate::creds;
 use crate::diag;
@@ -122,12 +122,15 @@ impl Running<'_> {
                 own.ok().filter(|group| cgroup::is_delegated(group.fd()))
             }
             Authority::Lent => {
-                let found = cgroup::beyond_reach(caller.uid, &mut self.leaves_group);
-                Some(found?)
+                let ruler = Ruler::Caller(caller.uid);
+                Some(cgroup::beyond_reach(ruler, &mut self.leaves_group)?)
             }
-            Authority::Own => Some(match self.plan.group_parent {
-                Some(path) => cgroup::given_group(path)?,
-                None => cgroup::own_group()?,
+            Authority::Own => Some(match (self.plan.group_parent, self.plan.handed_to()) {
+                (Some(path), _) => cgroup::given_group(path)?,
+                (None, None) => cgroup::own_group()?,
+                (None, Some(uid)) => {
+                    cgroup::beyond_reach(Ruler::Other(uid), &mut self.leaves_group)?
+                }
             }),
         };
         Ok(())
@@ -388,7 +391,7 @@ impl Running<'_> {
 
     /// Whether the command is in another session than the one that the terminal signals.
     fn leaves_terminal(&self) -> bool {
-        self.plan.hands_over()
+        self.plan.handed_to().is_some()
     }
 
     /// Sends a signal to the command, or to its process group. It may be dead already, which SIGCHLD

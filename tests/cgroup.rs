@@ -715,6 +715,56 @@ fn where_rights_are_lent_the_group_is_the_nearest_in_which_the_user_can_change_n
     }
 }
 
+/// From a group that is delegated to this user, as a session of systemd's is: else the command could
+/// leave its box.
+#[test]
+fn whom_root_hands_over_to_cannot_move_the_command_out_of_its_box() {
+    needs_root!();
+    plain_install_only!();
+    let scene = Scene::new(Kind::Group);
+    for delegated in [&["", "cgroup.procs"][..], &["cgroup.procs"]] {
+        let home = scene.group.0.join("delegated");
+        fs::create_dir(&home).unwrap();
+        for file in delegated {
+            give_file(&home.join(file), USER);
+        }
+        let script = format!(
+            "sed -n s/^0:://p /proc/self/cgroup; echo 0 >{}/cgroup.procs; sed -n s/^0:://p /proc/self/cgroup",
+            home.display()
+        );
+        let mut command = Command::new(program());
+        command
+            .args(["-c", "--user=64101", "--group=64101", "sh", "-c", &script])
+            .current_dir("/");
+        scene.mark(&mut command);
+        start_in(&mut command, &home);
+        let output = run(command);
+        let text = text(&output.stdout);
+        let groups: Vec<_> = text.lines().collect();
+        assert_eq!(groups.len(), 2, "{output:?}");
+        for group in groups {
+            assert_named(group, &shown(&scene.group.0), "sh");
+        }
+        scene.assert_nothing_left();
+        fs::remove_dir(&home).unwrap();
+    }
+    // To somebody else it is handed over where root is.
+    let mut command = scene.outside(program().to_str().unwrap());
+    command.args([
+        "-c",
+        "--user=64102",
+        "--group=64102",
+        "cat",
+        "/proc/self/cgroup",
+    ]);
+    let output = run(command);
+    assert_named(
+        &unified(&text(&output.stdout)),
+        &shown(&scene.group.0),
+        "cat",
+    );
+}
+
 /// Who runs a box from a group that is another user's, as after sudo(8): that user must not be able to
 /// freeze the box, or kill its guard.
 #[test]
