@@ -4,6 +4,9 @@
 /// `R_X86_64_RELATIVE`.
 pub const RELATIVE: u32 = 8;
 
+/// clone(2) takes its flags first.
+pub const CLONE_FLAGS: usize = 0;
+
 /// Makes system call `number`, always with five arguments, so that no register is left stale.
 ///
 /// # Safety

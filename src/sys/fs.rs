@@ -1,12 +1,13 @@
 //! Files, directories and mounts.
 
 use core::ffi::CStr;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
 use super::{Errno, Result, call, call3, run, run3};
+use crate::arch::numbers as nr;
 
 /// mkdirat(2), mode 0700.
 pub fn make_directory(directory: Fd, name: &CStr) -> Result<()> {
@@ -48,7 +49,7 @@ fn access(directory: Fd, name: &CStr, mode: u32) -> bool {
 #[inline(never)]
 pub fn expect_magic(fd: Fd, magic: u32) -> Result<()> {
     let mut status = MaybeUninit::zeroed();
-    if statfs(k::__NR_fstatfs, fd.raw(), &mut status)?.f_type as u32 == magic {
+    if statfs(nr::__NR_fstatfs, fd.raw(), &mut status)?.f_type as u32 == magic {
         Ok(())
     } else {
         Err(Errno::ENODEV)
@@ -61,17 +62,43 @@ pub fn is_nosuid(path: &CStr) -> bool {
     /// ST_NOSUID of linux/statfs.h.
     const NOSUID: u32 = 2;
     let mut status = MaybeUninit::zeroed();
-    statfs(k::__NR_statfs, path.as_ptr() as usize, &mut status)
+    statfs(nr::__NR_statfs, path.as_ptr() as usize, &mut status)
         .is_ok_and(|status| status.f_flags as u32 & NOSUID != 0)
 }
 
-/// By descriptor or by path, as `call` has it.
-fn statfs(call: u32, file: usize, status: &mut MaybeUninit<k::statfs>) -> Result<&k::statfs> {
-    // SAFETY: a descriptor, or a NUL-ended path; the kernel writes one statfs.
-    unsafe { run3(call, [file, status.as_mut_ptr() as usize, 0]) }?;
+// asm-generic/statfs.h. Where pointers have 32 bits, the kernel compares the size with its own; on
+// s390x, and only there, words of 32 bits are in it where pointers have 64.
+const _: () = {
+    let (size, flags) = (size_of::<k::statfs64>(), offset_of!(k::statfs64, f_flags));
+    assert!(offset_of!(k::statfs64, f_type) == 0);
+    if size_of::<usize>() == 4 {
+        assert!(size == 84 && flags == 64);
+    } else {
+        assert!(size == 120 && flags == 80 || size == 88 && flags == 64);
+    }
+};
+
+/// By descriptor or by path, as `call` has it. Where there are two calls each, these are the ones
+/// of 64-bit counts, which are told the structure's size.
+fn statfs(call: u32, file: usize, status: &mut MaybeUninit<k::statfs64>) -> Result<&k::statfs64> {
+    let address = status.as_mut_ptr() as usize;
+    let arguments = if size_of::<usize>() == 4 {
+        [file, size_of::<k::statfs64>(), address]
+    } else {
+        [file, address, 0]
+    };
+    // SAFETY: a descriptor, or a NUL-ended path; the kernel writes one statfs64.
+    unsafe { run3(call, arguments) }?;
     // SAFETY: all of it is integers, written by the kernel or zeroed before.
     Ok(unsafe { status.assume_init_ref() })
 }
+
+// linux/stat.h, the same everywhere.
+const _: () = assert!(
+    size_of::<k::statx>() == 256
+        && offset_of!(k::statx, stx_uid) == 20
+        && offset_of!(k::statx, stx_mode) == 28
+);
 
 /// statx(2): whether this uid owns a file in a directory, or with an empty name the directory.
 #[must_use]
@@ -193,8 +220,11 @@ pub fn parse_entries(mut rest: &[u8]) -> impl Iterator<Item = Entry<'_>> {
 
 /// struct linux_dirent64: inode, next offset, length, type, name ended by a NUL. With its length.
 fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
-    const LENGTH: usize = core::mem::offset_of!(k::linux_dirent64, d_reclen);
-    const KIND: usize = core::mem::offset_of!(k::linux_dirent64, d_type);
+    const LENGTH: usize = offset_of!(k::linux_dirent64, d_reclen);
+    const KIND: usize = offset_of!(k::linux_dirent64, d_type);
+    // The same everywhere, so that it can be read as bytes.
+    const _: () =
+        assert!(LENGTH == 16 && KIND == 18 && offset_of!(k::linux_dirent64, d_name) == 19);
     let length = u16::from_ne_bytes(bytes.get(LENGTH..LENGTH + 2)?.try_into().ok()?);
     let length = usize::from(length);
     let name = name(bytes.get(..length)?)?;
@@ -203,7 +233,7 @@ fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
 }
 
 fn name(entry: &[u8]) -> Option<&CStr> {
-    super::args::until_nul(entry.get(core::mem::offset_of!(k::linux_dirent64, d_name)..)?)
+    super::args::until_nul(entry.get(offset_of!(k::linux_dirent64, d_name)..)?)
 }
 
 /// chdir(2).

@@ -5,6 +5,7 @@ use linux_raw_sys::{general as k, prctl};
 
 use super::packed::{Packed, packed};
 use super::{Result, call3, run3};
+use crate::arch::numbers as nr;
 
 /// Real, effective and saved id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,12 +32,12 @@ impl Ids {
 
 /// getresuid(2).
 pub fn user_ids() -> Result<Ids> {
-    three_ids(k::__NR_getresuid)
+    three_ids(nr::__NR_getresuid)
 }
 
 /// getresgid(2).
 pub fn group_ids() -> Result<Ids> {
-    three_ids(k::__NR_getresgid)
+    three_ids(nr::__NR_getresgid)
 }
 
 fn three_ids(number: u32) -> Result<Ids> {
@@ -70,7 +71,7 @@ pub fn has_only_group_id(id: u32) -> bool {
 pub fn set_user_ids(real: u32, effective: u32, saved: u32) -> Result<()> {
     let arguments = [real, effective, saved].map(|id| id as usize);
     // SAFETY: numbers only.
-    unsafe { run3(k::__NR_setresuid, arguments) }
+    unsafe { run3(nr::__NR_setresuid, arguments) }
 }
 
 /// The same, all three.
@@ -83,21 +84,21 @@ pub fn set_user_id(id: u32) -> Result<()> {
 pub fn set_group_id(id: u32) -> Result<()> {
     let id = id as usize;
     // SAFETY: numbers only.
-    unsafe { run3(k::__NR_setresgid, [id, id, id]) }
+    unsafe { run3(nr::__NR_setresgid, [id, id, id]) }
 }
 
 /// setgroups(2).
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     let arguments = [groups.len(), groups.as_ptr() as usize, 0];
     // SAFETY: the kernel reads as many ids as the slice has.
-    unsafe { run3(k::__NR_setgroups, arguments) }
+    unsafe { run3(nr::__NR_setgroups, arguments) }
 }
 
 /// getgroups(2) into `buffer`; EINVAL where there are more.
 pub fn groups(buffer: &mut [u32]) -> Result<&[u32]> {
     let arguments = [buffer.len(), buffer.as_mut_ptr() as usize, 0];
     // SAFETY: the kernel writes at most as many ids as the slice has.
-    let count = unsafe { call3(k::__NR_getgroups, arguments) }?;
+    let count = unsafe { call3(nr::__NR_getgroups, arguments) }?;
     Ok(buffer.get(..count).unwrap_or_default())
 }
 
@@ -170,6 +171,12 @@ impl CapabilitySets {
         self.0[0] & (1 << k::CAP_SYS_ADMIN) != 0
     }
 }
+
+// linux/capability.h, the same everywhere: three words, twice.
+const _: () = assert!(
+    size_of::<k::__user_cap_header_struct>() == 8
+        && 2 * size_of::<k::__user_cap_data_struct>() == size_of::<CapabilitySets>()
+);
 
 /// Of this process; version 3 has two words of 32 bits.
 const HEADER: k::__user_cap_header_struct = k::__user_cap_header_struct {

@@ -1,6 +1,7 @@
 //! Network interfaces and routes, by ioctl. netdevice(7), ipv6(7).
 
 use core::ffi::CStr;
+use core::mem::offset_of;
 
 use linux_raw_sys::{general as k, ioctl as io, net};
 
@@ -81,6 +82,23 @@ struct Route {
     window: usize,
     irtt: u16,
 }
+
+// What the kernel reads. Both end in padding; ifreq may be longer here than there.
+const _: () = {
+    let (size, flags, device) = if size_of::<usize>() == 8 {
+        (120, 56, 88)
+    } else {
+        (84, 52, 68)
+    };
+    assert!(size_of::<Route>() == size);
+    assert!(offset_of!(Route, destination) == size_of::<usize>());
+    assert!(offset_of!(Route, flags) == flags && offset_of!(Route, device) == device);
+    assert!(offset_of!(InterfaceRequest, value) == 16 && size_of::<InterfaceRequest>() == 40);
+    assert!(size_of::<net::sockaddr_in>() == 16);
+    assert!(size_of::<net::in6_ifreq>() == 24);
+    assert!(offset_of!(net::in6_ifreq, ifr6_prefixlen) == 16);
+    assert!(offset_of!(net::in6_ifreq, ifr6_ifindex) == 20);
+};
 
 impl Control {
     /// A datagram socket of IPv4.
@@ -212,20 +230,4 @@ pub fn end_sending(fd: Fd) -> Result<()> {
     const SENDING: usize = 1;
     // SAFETY: numbers only.
     unsafe { run3(k::__NR_shutdown, [fd.raw(), SENDING, 0]) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_route_entry_is_laid_out_as_the_kernel_has_it() {
-        if cfg!(target_pointer_width = "64") {
-            assert_eq!(size_of::<Route>(), 120);
-            assert_eq!(core::mem::offset_of!(Route, flags), 56);
-            assert_eq!(core::mem::offset_of!(Route, device), 88);
-        }
-        assert_eq!(size_of::<InterfaceRequest>(), 40);
-        assert_eq!(size_of::<net::sockaddr_in>(), 16);
-    }
 }

@@ -4,6 +4,7 @@ use linux_raw_sys::general as k;
 
 use super::fd::Fd;
 use super::{Errno, Result, call3, run3};
+use crate::arch::numbers as nr;
 
 /// What to wait for.
 #[derive(Clone, Copy)]
@@ -75,7 +76,7 @@ fn ppoll(entries: &mut [k::pollfd], timeout: Option<Milliseconds>) -> Result<()>
     let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     let arguments = [entries.as_mut_ptr() as usize, entries.len(), time as usize];
     // SAFETY: as many entries as named; the time lives across the call; no signal mask.
-    match unsafe { run3(k::__NR_ppoll, arguments) } {
+    match unsafe { run3(nr::__NR_ppoll, arguments) } {
         Err(Errno::EINTR) => Ok(()),
         result => result,
     }
@@ -91,11 +92,14 @@ pub fn microseconds() -> u64 {
     let mut time = timespec(0);
     let arguments = [k::CLOCK_MONOTONIC as usize, &raw mut time as usize, 0];
     // SAFETY: the kernel writes one timespec. The clock exists, so there is no error.
-    let _ = unsafe { call3(k::__NR_clock_gettime, arguments) };
+    let _ = unsafe { call3(nr::__NR_clock_gettime, arguments) };
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 
-/// The kernel's own form; every supported processor of 64 bits has this one.
+// linux/time_types.h and asm-generic/poll.h, the same everywhere.
+const _: () = assert!(size_of::<k::__kernel_timespec>() == 16 && size_of::<k::pollfd>() == 8);
+
+/// The kernel's own form, with 64 bits also where a pointer has 32.
 fn timespec(time: Milliseconds) -> k::__kernel_timespec {
     k::__kernel_timespec {
         tv_sec: (time / 1000) as _,

@@ -9,6 +9,7 @@ use super::args::Strings;
 use super::fd::{Fd, OwnedFd};
 use super::signal::Signal;
 use super::{Errno, Result, call, call3, run3};
+use crate::arch;
 
 /// A process id, never 0 or negative: those mean groups of processes to kill(2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,9 +69,11 @@ impl Namespaces {
 /// clone(2) as fork(2), the child in new `namespaces` of its own: the child's pid, or none in the
 /// child.
 pub fn fork(namespaces: Namespaces) -> Result<Option<Pid>> {
-    let flags = (namespaces.0 | k::SIGCHLD) as usize;
+    // The others are a stack, and addresses that no flag asks for.
+    let mut arguments = [0; 3];
+    arguments[arch::CLONE_FLAGS] = (namespaces.0 | k::SIGCHLD) as usize;
     // SAFETY: without CLONE_VM the child has a copy of all memory; the process has one thread.
-    let pid = unsafe { call3(k::__NR_clone, [flags, 0, 0]) }?;
+    let pid = unsafe { call3(k::__NR_clone, arguments) }?;
     Ok(Pid::new(pid as u32))
 }
 
@@ -112,7 +115,7 @@ pub fn execute(path: &CStr, argv: Strings, envp: Strings) -> Errno {
 pub fn exit(status: u8) -> ! {
     // SAFETY: numbers only.
     let _ = unsafe { call3(k::__NR_exit_group, [usize::from(status), 0, 0]) };
-    crate::arch::trap()
+    arch::trap()
 }
 
 /// getpid(2).

@@ -1,11 +1,13 @@
 //! Signals, blocked and read, never handled. signal(7), signalfd(2).
 
+use core::mem::offset_of;
 use core::num::NonZeroU64;
 
 use linux_raw_sys::general as k;
 
 use super::fd::{Fd, OwnedFd};
 use super::{Errno, Result, call, call3};
+use crate::arch::numbers as nr;
 
 /// The kernel's own signal set has 64 bits on every supported processor.
 const SET_SIZE: usize = 8;
@@ -59,6 +61,10 @@ impl Signal {
 #[derive(Clone, Copy)]
 pub struct SignalSet(u64);
 
+// The kernel's set is an array of words, the lowest first: a number of 64 bits is the same unless
+// the words have 32 bits and their bytes the other order.
+const _: () = assert!(size_of::<usize>() == 8 || cfg!(target_endian = "little"));
+
 impl SignalSet {
     /// Every signal; the kernel leaves SIGKILL and SIGSTOP out where they cannot be blocked.
     pub const ALL: SignalSet = SignalSet(u64::MAX);
@@ -104,12 +110,25 @@ impl Disposition {
     pub const DEFAULT: Disposition = Disposition(None);
 }
 
+/// Where the set begins, in words: the handler comes first, the set last, and between them are flags
+/// and, on most processors, a restorer.
+const MASK_WORD: usize = offset_of!(k::kernel_sigaction, sa_mask) / size_of::<usize>();
+
+const _: () = assert!(
+    offset_of!(k::kernel_sigaction, sa_handler_kernel) == 0
+        && matches!(MASK_WORD, 2 | 3)
+        && size_of::<k::kernel_sigaction>() == MASK_WORD * size_of::<usize>() + SET_SIZE
+);
+
+/// Twice the room where there is no restorer: qemu-user (7.2) writes one all the same.
+const ROOM: usize = 4 - MASK_WORD;
+
 /// rt_sigaction(2); returns the disposition before.
 pub fn set_disposition(signal: Signal, disposition: Disposition) -> Result<Disposition> {
     // SAFETY: integers, and function pointers that may be NULL.
-    let mut action: k::kernel_sigaction = unsafe { core::mem::zeroed() };
-    action.sa_handler_kernel = disposition.0;
-    let action = &raw mut action;
+    let mut action: [k::kernel_sigaction; ROOM] = unsafe { core::mem::zeroed() };
+    action[0].sa_handler_kernel = disposition.0;
+    let action = action.as_mut_ptr();
     let arguments = [
         signal.number(),
         action as usize,
@@ -146,7 +165,7 @@ pub fn take_pending(signal: Signal) -> bool {
         0,
     ];
     // SAFETY: the kernel reads one set and one time; no siginfo is asked for.
-    unsafe { call(k::__NR_rt_sigtimedwait, arguments) }.is_ok()
+    unsafe { call(nr::__NR_rt_sigtimedwait, arguments) }.is_ok()
 }
 
 /// A signal that came: its number, and above that the pid of the process that sent it, if one did.
