@@ -31,7 +31,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
 .PHONY: all test test-installed check fmt clippy fuzz sanitize faults faults-sample soak portage-test \
-	kernels size install \
+	kernels cross cross-test msrv build-variants size install \
 	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -84,6 +84,18 @@ portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and
 
 kernels: ## tests in Linux 5.10, 6.1, 6.12 and the newest, in QEMU (root, on Debian; fetches the kernels)
 	tests/kernels/run
+
+cross: ## build for every processor, and the README's table of them (on Debian; fetches a compiler)
+	tests/cross/run build
+
+cross-test: ## the tests, with the program built for other processors (root; fetches qemu-user)
+	tests/cross/run test
+
+msrv: ## build with the oldest Rust that the README promises (fetches it)
+	tests/cross/run msrv
+
+build-variants: ## build with the flags that users and distributions set, and run each (root)
+	tests/build-variants
 
 size: all ## the size of the stripped program in bytes
 	@strip -o $(PROGRAM).stripped $(PROGRAM)

@@ -139,7 +139,7 @@ fn it_can_be_loaded_where_pages_are_as_large_as_they_get() {
 }
 
 #[test]
-fn it_has_at_most_38_kib_stripped() {
+fn it_is_small_stripped() {
     // A build for debugging is not what is installed.
     if cfg!(debug_assertions) {
         return;
@@ -155,5 +155,13 @@ fn it_has_at_most_38_kib_stripped() {
     }
     let size = fs::metadata(&stripped).unwrap().len();
     fs::remove_file(&stripped).unwrap();
-    assert!(size <= 38 * 1024, "{size} bytes");
+    // Longer instructions, or none that save several registers at once: x86, s390x, LoongArch and
+    // PowerPC are beyond it.
+    let most = match Elf::read().number(18, 2) {
+        3 | 22 => 37,
+        258 => 39,
+        21 => 47,
+        _ => 38,
+    };
+    assert!(size <= most * 1024, "{size} bytes");
 }

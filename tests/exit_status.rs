@@ -42,7 +42,7 @@ fn every_exit_status_of_the_command_is_passed_on() {
 #[test]
 fn exit_statuses_are_passed_on_in_every_mode() {
     needs_root!();
-    for mode in MODES {
+    for mode in modes() {
         for status in [
             0, 1, 2, 3, 42, 124, 125, 126, 127, 128, 129, 130, 137, 143, 192, 254, 255,
         ] {
@@ -122,7 +122,7 @@ fn it_dies_of_the_signal_that_killed_the_command_and_dumps_no_core() {
     needs_root!();
     let die = compile("die", DIE);
     assert_eq!(deadly().count(), 56);
-    for mode in MODES {
+    for mode in modes() {
         let place = mode.scratch();
         for signal in deadly() {
             let status = die_in(mode, &die, signal, &place);
@@ -141,7 +141,7 @@ fn it_dies_of_the_signal_that_killed_the_command_and_dumps_no_core() {
 fn it_dies_of_a_signal_that_its_caller_ignores_or_blocks() {
     needs_root!();
     let die = compile("die", DIE);
-    for mode in MODES {
+    for mode in modes() {
         for signal in deadly().filter(|signal| *signal != libc::SIGKILL) {
             let mut command = mode.program(&[die.to_str().unwrap(), &signal.to_string()]);
             in_child(&mut command, move || {
@@ -172,7 +172,7 @@ fn it_dies_of_a_signal_that_its_caller_ignores_or_blocks() {
 fn a_death_with_a_core_dump_is_told_without_another_one() {
     needs_root!();
     // The command may dump; where it does so is the system's business. It is in its own directory.
-    for mode in MODES.into_iter().filter(|mode| !mode.in_place()) {
+    for mode in modes().into_iter().filter(|mode| !mode.in_place()) {
         let place = mode.scratch();
         let before = fs::read_dir("/").unwrap().count();
         let mut command = mode.program(&["sh", "-c", "kill -SEGV $$"]);
@@ -245,7 +245,7 @@ fn assert_not_executed(
     status: i32,
     errno: &str,
 ) {
-    for mode in MODES {
+    for mode in modes() {
         let output = run_in(mode, words, directory, variables);
         let line = one_line(&output);
         assert_eq!(
@@ -336,7 +336,7 @@ fn a_script_whose_interpreter_is_missing_is_126() {
     needs_root!();
     // COMMAND was found, so that it is not 127.
     let directory = with_tool("#!/nonexistent/interpreter\n", 0o755);
-    for mode in MODES {
+    for mode in modes() {
         let output = run_in(mode, &["./tool"], &directory, PATH);
         one_line(&output);
         assert_eq!(output.status.code(), Some(126), "{mode:?} {output:?}");
@@ -370,7 +370,10 @@ fn what_another_user_hides_is_not_told_apart_from_what_is_not_there() {
     needs_root!();
     let secret = with_tool("#!/bin/sh\n", 0o755);
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
-    for mode in MODES.into_iter().filter(|mode| mode.caller == Caller::User) {
+    for mode in modes()
+        .into_iter()
+        .filter(|mode| mode.caller == Caller::User)
+    {
         let [there, missing] = ["tool", "none"].map(|file| {
             let path = secret.join(file);
             let output = run_in(mode, &[path.to_str().unwrap()], Path::new("/"), PATH);
@@ -385,7 +388,7 @@ fn what_another_user_hides_is_not_told_apart_from_what_is_not_there() {
 
 /// Asserts what a command that is looked for in PATH prints, in every mode.
 fn assert_prints(words: &[&str], directory: &Path, variables: &[(&str, &str)], expected: &str) {
-    for mode in MODES {
+    for mode in modes() {
         let output = run_in(mode, words, directory, variables);
         assert_eq!(
             text(&output.stdout),
@@ -419,7 +422,10 @@ fn path_is_searched_on_behind_what_cannot_be_executed() {
     }
     // A directory that only root may search.
     let path = format!("{}:{good}", hidden.display());
-    for mode in MODES.into_iter().filter(|mode| mode.caller == Caller::User) {
+    for mode in modes()
+        .into_iter()
+        .filter(|mode| mode.caller == Caller::User)
+    {
         let output = run_in(mode, &["tool"], Path::new("/"), &[("PATH", &path)]);
         assert_eq!(text(&output.stdout), "good\n", "{mode:?} {output:?}");
     }
@@ -532,7 +538,7 @@ fn an_argument_list_that_is_too_long_is_126_and_its_sizes_are_told() {
     // The path counts twice for the command, as its name and as its first argument; of the
     // program only once. So there is a size that the program starts with and the command does not.
     let long = format!("/{}bin/true", "./".repeat(1500));
-    for mode in MODES {
+    for mode in modes() {
         let command = |size: usize, words: &[&str]| {
             let mut command = mode.program(words);
             command.env_clear();

@@ -27,6 +27,14 @@ use ground::{Ground, terminal, word};
 /// Each takes another path through the program.
 const WAYS: [&[&str]; 6] = [&[], &["-n"], &["-c"], &["-p"], &["-nic"], &["-nicpm"]];
 
+/// Those that can be had.
+fn ways() -> Vec<&'static [&'static str]> {
+    let needs_namespaces = |way: &&[&str]| way.concat().contains('p');
+    WAYS.into_iter()
+        .filter(|way| !emulated() || !needs_namespaces(way))
+        .collect()
+}
+
 const TO_USER: [&str; 4] = ["--user", "64101", "--group", "64101"];
 
 /// The program's words to hand `command` over in a way.
@@ -193,7 +201,7 @@ fn a_user_whom_root_hands_over_to_cannot_type_into_roots_terminal() {
         legacy.trim() == "1",
         "{told}"
     );
-    for way in WAYS {
+    for way in ways() {
         let mut session = Session::start(phasebox_in(&group, &words(way, &[hand(), "type"])));
         let told = session.screen.until("/dev/tty ENXIO");
         let lines: Vec<&str> = told.lines().map(str::trim_end).collect();
@@ -219,7 +227,7 @@ fn a_user_whom_root_hands_over_to_cannot_paste_into_roots_console() {
     let group = TestGroup::new("pasting");
     let console = Path::new("/dev/tty1");
     let opened = fs::OpenOptions::new().read(true).open(console);
-    for way in WAYS {
+    for way in ways() {
         let mut command = phasebox_in(&group, &words(way, &[hand(), "console", word(console)]));
         if let Ok(console) = &opened {
             command.stdin(console.try_clone().unwrap());
@@ -239,7 +247,7 @@ fn a_user_whom_root_hands_over_to_cannot_paste_into_roots_console() {
 #[test]
 fn the_command_of_another_user_leads_a_session_of_its_own() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         let group = TestGroup::new("session");
         let script = "echo ready; read x";
         let mut session = Session::start(phasebox_in(&group, &words(way, &["sh", "-c", script])));
@@ -277,7 +285,7 @@ fn the_command_of_another_user_leads_a_session_of_its_own() {
 #[test]
 fn keys_and_hangups_of_the_terminal_reach_another_users_command_once() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         for (keys, signal) in [
             ("\x03", libc::SIGINT),
             ("\x1c", libc::SIGQUIT),
@@ -305,7 +313,7 @@ fn keys_and_hangups_of_the_terminal_reach_another_users_command_once() {
             eventually("nothing is left", || members(&group.0).is_empty());
         }
     }
-    for way in WAYS {
+    for way in ways() {
         let group = TestGroup::new("once");
         let script = "trap 'echo int' INT; trap 'echo winch' WINCH; trap 'echo usr; exit 5' USR1
             echo ready; while :; do sleep 0.01; done";
@@ -336,7 +344,7 @@ fn keys_and_hangups_of_the_terminal_reach_another_users_command_once() {
 #[test]
 fn another_users_command_is_stopped_by_the_key_and_goes_on_in_the_foreground() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         let group = TestGroup::new("stop");
         let script = "echo ready; read x; echo got $x; exit 5";
         let line = words(way, &["sh", "-c", script]);
@@ -411,7 +419,7 @@ fn while_it_is_stopped_nothing_of_another_users_command_runs() {
 #[test]
 fn another_users_command_cannot_signal_roots_processes() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         let group = TestGroup::new("signals");
         let script = "kill -KILL $PPID 2>/dev/null && echo killed; kill -STOP $PPID 2>/dev/null && echo stopped
             kill -KILL -1 2>/dev/null; echo alive; exit 5";
@@ -452,7 +460,7 @@ fn root_s_session_keyring_stays_roots() {
     plain.args([hand(), "read-key"]);
     // Without the program the user has it.
     assert!(with_key(plain).ends_with("secret\n"));
-    for way in WAYS {
+    for way in ways() {
         let mut command = Command::new(hand());
         command.args(["with-key", word(program())]);
         command.args(words(way, &[hand(), "read-key"]));
@@ -467,7 +475,7 @@ fn root_s_session_keyring_stays_roots() {
 #[test]
 fn who_runs_a_command_as_oneself_keeps_the_session_keyring() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         let mut command = Command::new(hand());
         command.args(["with-key", word(program())]);
         command.args(way).args(["--", hand(), "read-key"]);
@@ -490,7 +498,7 @@ fn who_runs_a_command_as_oneself_keeps_the_session_keyring() {
 fn a_users_own_command_keeps_the_terminal() {
     needs_root!();
     for ground in INSTALLS.map(Ground::new) {
-        for way in WAYS {
+        for way in ways() {
             let mut command = ground.phasebox(way);
             command.args([
                 "--quiet",

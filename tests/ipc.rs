@@ -103,7 +103,7 @@ fn plain() -> Command {
 fn the_hosts_ipc_is_invisible_in_the_box() {
     needs_root!();
     let names = Names::made_on_the_host();
-    for way in WAYS {
+    for way in ways() {
         assert_eq!(names.told(way.command(&[]), "see"), NOT_THERE, "{way:?}");
     }
     assert_eq!(names.told(plain(), "see"), THERE);
@@ -112,7 +112,7 @@ fn the_hosts_ipc_is_invisible_in_the_box() {
 #[test]
 fn the_boxs_ipc_is_invisible_on_the_host_and_in_another_box() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         let names = Names::new();
         let mut held = names.held(way.command(&[]));
         assert_eq!(held.line.trim_end(), THERE, "{way:?}");
@@ -125,7 +125,7 @@ fn the_boxs_ipc_is_invisible_on_the_host_and_in_another_box() {
 #[test]
 fn what_is_made_in_the_box_goes_with_it() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         let names = Names::new();
         // Exclusively: the second would find what the first had left.
         assert_eq!(names.told(way.command(&[]), "make"), THERE, "{way:?}");
@@ -152,7 +152,7 @@ fn files_in_shared_memory_are_the_hosts() {
     if !Path::new("/dev/shm").is_dir() {
         skip!("needs /dev/shm");
     }
-    for way in WAYS {
+    for way in ways() {
         let path = PathBuf::from("/dev/shm").join(token("shm"));
         let made = way.command(&["sh", "-c", "echo inside > \"$1\"", "sh", word(&path)]);
         ask(made);

@@ -35,7 +35,7 @@ fn answer(way: Way, words: &[&str]) -> String {
 
 /// Asserts the same answer in every box.
 fn assert_answer(words: &[&str], expected: &str) {
-    for way in WAYS {
+    for way in ways() {
         assert_eq!(answer(way, words), expected, "{way:?} {words:?}");
     }
 }
@@ -51,7 +51,7 @@ const INTERFACES: [&str; 5] = [
 #[test]
 fn only_loopback_is_up_with_exactly_its_addresses() {
     needs_root!();
-    for way in WAYS {
+    for way in ways() {
         assert_eq!(sorted(&answer(way, &["interfaces"])), INTERFACES, "{way:?}");
     }
 }
@@ -129,7 +129,7 @@ fn localhost_is_found_in_each_family_with_ai_addrconfig() {
     needs_root!();
     // Debian's, without the names for the IPv6 loopback that not every machine has.
     let hosts = file("hosts", b"127.0.0.1 localhost\n::1 localhost\n", 0o644);
-    for way in WAYS {
+    for way in ways() {
         let told = ask(with_hosts(way, &hosts, &[probe(), "resolve", "localhost"]));
         let families: Vec<&str> = told.lines().collect();
         let [v4, v6, any] = families[..] else {
@@ -152,7 +152,7 @@ fn localhost_is_found_in_each_family_with_ai_addrconfig() {
 fn the_host_name_is_localhost_and_resolves() {
     needs_root!();
     assert_answer(&["hostname"], "localhost\n");
-    for way in WAYS {
+    for way in ways() {
         let name = answer(way, &["hostname"]);
         let found = answer(way, &["resolve", name.trim()]);
         assert_eq!(found.lines().next(), Some("127.0.0.1"), "{way:?}");
@@ -209,7 +209,7 @@ fn an_ordinary_user_has_no_power_over_the_network() {
     needs_root!();
     let expected = "down EPERM\nroute EPERM\npacket EPERM\nraw EPERM\nhostname EPERM\n\
                     port EACCES\nsysctl EACCES\n";
-    for way in WAYS.into_iter().filter(|way| !way.is_root()) {
+    for way in ways().into_iter().filter(|way| !way.is_root()) {
         assert_eq!(answer(way, &["powers"]), expected, "{way:?}");
         // Nor with all capabilities in a user namespace of its own.
         assert_eq!(answer(way, &["powers-of-own"]), expected, "{way:?}");
@@ -235,7 +235,7 @@ fn a_listener_of_the_host_cannot_be_reached() {
     needs_root!();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    for way in WAYS {
+    for way in ways() {
         assert_fails(way, &["tcp", "127.0.0.1", &port], "connect: ECONNREFUSED\n");
     }
 }
@@ -247,7 +247,7 @@ fn an_abstract_socket_of_the_host_cannot_be_reached() {
     let address = UnixAddress::from_abstract_name(&name).unwrap();
     let _listener = UnixListener::bind_addr(&address).unwrap();
     let name = format!("@{name}");
-    for way in WAYS {
+    for way in ways() {
         assert_fails(way, &["unix", &name], "connect: ECONNREFUSED\n");
     }
     let other = phasebox(&["-i", probe(), "unix", &name]);
@@ -269,7 +269,7 @@ fn boxes_and_the_host_have_the_same_port_without_meeting() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let port = address.port().to_string();
-    for way in WAYS {
+    for way in ways() {
         // A box that has nothing there, while another one and the host have.
         let mut first = Held::start(way.command(&[probe(), "serve", &port, "first"]));
         assert_fails(way, &["tcp", "127.0.0.1", &port], "connect: ECONNREFUSED\n");
@@ -291,7 +291,7 @@ fn a_server_in_the_box_cannot_be_reached_from_the_host() {
     let reserved = reserve();
     let address = reserved.1;
     let port = address.port().to_string();
-    for way in WAYS {
+    for way in ways() {
         let mut server = Held::start(way.command(&[probe(), "serve", &port, "inside"]));
         assert_eq!(server.next(""), "inside");
         let refused = TcpStream::connect(address).unwrap_err();
@@ -360,7 +360,7 @@ fn host_state() -> Vec<String> {
 fn the_hosts_network_and_name_stay_as_they_were() {
     needs_root!();
     let before = (host_state(), namespaces_of("self"));
-    for way in WAYS {
+    for way in ways() {
         answer(way, &["interfaces"]);
     }
     assert_eq!((host_state(), namespaces_of("self")), before);

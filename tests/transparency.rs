@@ -83,7 +83,7 @@ fn is_of_other_pids(line: &str) -> bool {
 
 /// Compares for every mode; returns the reports for the test to make sure of what it set.
 fn compare(prepare: impl Fn(&mut Command)) -> Vec<Vec<String>> {
-    MODES
+    modes()
         .into_iter()
         .map(|mode| {
             let place = mode.scratch();
@@ -174,7 +174,7 @@ fn arguments_reach_the_command_byte_for_byte() {
 #[test]
 fn a_double_dash_after_the_command_belongs_to_the_command() {
     needs_root!();
-    for mode in MODES {
+    for mode in modes() {
         let mut command = Command::new(program());
         command
             .args([mode.flags, "echo", "-e", "--", "--quiet", "--"])
@@ -216,7 +216,7 @@ fn the_environment_reaches_the_command_byte_for_byte() {
         &[&big, b"BIG=small"],
     ];
     for environment in environments {
-        for mode in MODES {
+        for mode in modes() {
             let place = mode.scratch();
             let told = place.join("told");
             let (report, told) = (report().to_str().unwrap(), told.to_str().unwrap());
@@ -482,7 +482,7 @@ fn a_message_does_not_land_in_a_file_that_took_the_place_of_closed_standard_erro
     let sources = Sources::new();
     for set in 0..8 {
         for (words, expected) in [(&["/nonexistent/x"][..], 127), (&["sh", "-c", "exit 5"], 5)] {
-            for mode in MODES {
+            for mode in modes() {
                 let mut command = mode.program(words);
                 let file = sources.0[0].as_raw_fd();
                 // Standard error is never open; 3 is the caller's own file.
@@ -594,7 +594,7 @@ fn open_files(pid: u32) -> Vec<(String, String)> {
 #[test]
 fn the_command_uses_descriptors_3_to_9_and_nothing_that_waits_holds_the_callers() {
     needs_root!();
-    for mode in MODES.into_iter().filter(|mode| !mode.in_place()) {
+    for mode in modes().into_iter().filter(|mode| !mode.in_place()) {
         let place = mode.scratch();
         let log = place.join("log");
         let errors = place.join("errors");
@@ -669,7 +669,7 @@ fn is_the_programs_own(target: &str) -> bool {
 #[test]
 fn the_reader_of_the_commands_output_sees_its_end_while_the_box_still_runs() {
     needs_root!();
-    for mode in MODES {
+    for mode in modes() {
         let mut command = mode.program(&["sh", "-c", "echo closed; exec >&-; read line; exit 9"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         mode.enter(&mut command);
@@ -783,7 +783,7 @@ fn ignored_signals_reach_the_command_ignored() {
 #[test]
 fn ignored_and_blocked_signals_do_not_hide_how_the_command_ended() {
     needs_root!();
-    for mode in MODES {
+    for mode in modes() {
         for (script, code, signal) in [
             ("exit 7", Some(7), None),
             ("kill -KILL $$", None, Some(libc::SIGKILL)),
@@ -829,7 +829,7 @@ int main(int argc, char **argv)
 /// A blocked signal that was sent before the program started, by `sender`, reaches the command.
 fn a_pending_signal_reaches_the_command(sender: fn() -> std::io::Result<()>) {
     let take = compile("take", TAKE);
-    for mode in MODES {
+    for mode in modes() {
         let mut command = mode.program(&[take.to_str().unwrap(), "10"]);
         block(&mut command, &[libc::SIGUSR1]);
         in_child(&mut command, sender);
@@ -872,7 +872,7 @@ fn a_pending_signal_that_the_caller_sent_itself_reaches_the_command() {
 #[test]
 fn a_timer_of_the_callers_ends_the_command() {
     needs_root!();
-    for mode in MODES {
+    for mode in modes() {
         let mut command = mode.program(&["sleep", "100000"]);
         in_child(&mut command, || {
             // SAFETY: all of it is integers.
@@ -969,7 +969,7 @@ fn tight_limits_are_no_obstacle() {
         (libc::RLIMIT_MEMLOCK, 0),
     ];
     for (resource, value) in limits {
-        for mode in MODES {
+        for mode in modes() {
             let mut command = mode.program(&["sh", "-c", "exit 4"]);
             limit(&mut command, resource, value, value);
             mode.enter(&mut command);
@@ -1004,7 +1004,7 @@ fn the_callers_groups_reach_the_command() {
     needs_root!();
     // In a user namespace with one id they stay, too, but are shown otherwise.
     let shown = |mode: &Mode| mode.caller == Caller::Root || lent();
-    for mode in MODES.into_iter().filter(shown) {
+    for mode in modes().into_iter().filter(shown) {
         let place = mode.scratch();
         let enter = |command: &mut Command| {
             let groups = &[5, 60_000, 4_000_000_000];
@@ -1033,7 +1033,7 @@ fn session_and_process_group_are_the_callers() {
     // Of the test program itself.
     compare(|_| {});
     // A process group of its own: its number is the pid of the program.
-    for mode in MODES.into_iter().filter(|mode| !mode.has_init()) {
+    for mode in modes().into_iter().filter(|mode| !mode.has_init()) {
         let held = Held::start(mode, "", |command| {
             command.process_group(0);
         });
@@ -1068,7 +1068,7 @@ fn process_group(pid: u32) -> u32 {
 #[test]
 fn the_terminal_is_the_callers() {
     needs_root!();
-    for mode in MODES {
+    for mode in modes() {
         let place = mode.scratch();
         let told = place.join("told");
         let (_master, slave) = terminal();
@@ -1173,7 +1173,7 @@ fn a_recursive_make_in_the_box_has_its_share_of_the_jobs() {
     ]
     .iter()
     .any(|old| version.starts_with(old));
-    for mode in MODES {
+    for mode in modes() {
         let place = mode.scratch();
         // Each of the two waits for the other: both must run at once.
         fs::write(

@@ -48,6 +48,9 @@ impl Kind {
         if lent() {
             all.extend([LentPid, LentGroupAndPid]);
         }
+        if emulated() {
+            all.retain(|kind| !kind.has_init());
+        }
         all
     }
 

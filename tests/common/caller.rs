@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::common::{Caller, become_user, lent, program, scratch};
+use crate::common::{Caller, become_user, emulated, lent, program, scratch};
 
 /// A way to call the program: each takes another path through it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +22,7 @@ const fn mode(caller: Caller, flags: &'static str) -> Mode {
 }
 
 /// All that differ.
-pub const MODES: [Mode; 7] = [
+const MODES: [Mode; 7] = [
     mode(Caller::Root, "-ni"),
     mode(Caller::Root, "-c"),
     mode(Caller::Root, "-p"),
@@ -31,6 +31,15 @@ pub const MODES: [Mode; 7] = [
     mode(Caller::User, "-nic"),
     mode(Caller::User, "-nicpm"),
 ];
+
+/// Those that differ and can be had.
+pub fn modes() -> Vec<Mode> {
+    let needs_namespaces = |mode: &Mode| mode.has_init() || mode.caller == Caller::User;
+    MODES
+        .into_iter()
+        .filter(|mode| !emulated() || !needs_namespaces(mode))
+        .collect()
+}
 
 impl Mode {
     /// Whether the command takes the program's place.

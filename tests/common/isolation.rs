@@ -41,6 +41,14 @@ pub const WAYS: [Way; 7] = [
     way(Caller::User, &["-nic"]),
 ];
 
+/// Those that can be had.
+pub fn ways() -> Vec<Way> {
+    let needs_namespaces = |way: &Way| way.caller == Caller::User || way.options[0].contains('p');
+    WAYS.into_iter()
+        .filter(|way| !emulated() || !needs_namespaces(way))
+        .collect()
+}
+
 impl Way {
     pub fn command(self, words: &[&str]) -> Command {
         phasebox_as(self.caller, &[self.options, words].concat())

@@ -129,15 +129,24 @@ pub fn scratch(uid: u32) -> PathBuf {
     path
 }
 
+/// Whether `tests/cross/run` has the program run in qemu's user mode. There it can make no PID
+/// namespace (clone(2) with such a flag is refused) and no user namespace (unshare(2) is refused
+/// to more threads than one, and qemu has another): boxes that need one are left out.
+pub fn emulated() -> bool {
+    std::env::var_os("PHASEBOX_EMULATED").is_some()
+}
+
 /// The program as it was built, where every user can execute it (a checkout may lie in a directory
-/// that only its owner can enter).
+/// that only its owner can enter). `tests/cross/run` has it be one for another processor.
 pub fn plain_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let path = directory().join("phasebox");
         // By another process, as in `file`.
         let mut copy = Command::new("cp");
-        copy.arg(env!("CARGO_BIN_EXE_phasebox")).arg(&path);
+        let built = env!("CARGO_BIN_EXE_phasebox").into();
+        copy.arg(std::env::var_os("PHASEBOX_PROGRAM").unwrap_or(built));
+        copy.arg(&path);
         assert!(copy.status().unwrap().success());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
