@@ -31,7 +31,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
 .PHONY: all test test-installed check fmt clippy fuzz sanitize faults faults-sample soak portage-test \
-	kernels size install \
+	completions-test kernels size install \
 	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -78,6 +78,9 @@ faults-sample: all ## one in FAULTS_EVERY of these, of every call of every proce
 
 soak: all ## boxes of every kind, 16 at a time, for MINUTES, with kills at random (root)
 	tests/soak/run --program $(PROGRAM) --minutes $(MINUTES)
+
+completions-test: ## completions in real bash, zsh and fish
+	tests/completions/run
 
 portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and sources)
 	PHASEBOX=$(abspath $(PROGRAM)) tests/portage/run
