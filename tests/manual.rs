@@ -96,7 +96,7 @@ fn the_manual_has_the_steps_of_the_readme_in_that_order() {
 }
 
 #[test]
-fn the_manual_has_the_capabilities_of_the_makefile() {
+fn the_manual_and_the_ebuild_have_the_capabilities_of_the_makefile() {
     let makefile = include_str!("../Makefile");
     let set = makefile
         .lines()
