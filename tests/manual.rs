@@ -128,6 +128,38 @@ fn the_manual_has_the_variables_of_the_bashrc() {
 }
 
 #[test]
+fn the_manual_has_the_members_of_the_report() {
+    let section = PAGE.split(".Ss Report\n").nth(1).unwrap();
+    let section = section.split("\n.Ss ").next().unwrap();
+    let described: BTreeSet<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Li ").or(line.strip_prefix(".Li ")))
+        .flat_map(|line| line.trim_end_matches(" ,").split(" , Li "))
+        .collect();
+    let mut told = BTreeSet::new();
+    for command in ["sleep 100 & exit 1", "kill -9 $$"] {
+        let output = Command::new("sh")
+            .args(["-c", "exec 3>&1; \"$0\" -c --report-fd 3 -- sh -c \"$1\""])
+            .args([env!("CARGO_BIN_EXE_phasebox"), command])
+            .output()
+            .unwrap();
+        let report = String::from_utf8(output.stdout).unwrap();
+        // What stands in quotes before a colon.
+        let mut quoted = report.split('"').skip(1).step_by(2);
+        let mut after = report.split('"').skip(2).step_by(2);
+        while let (Some(word), Some(next)) = (quoted.next(), after.next()) {
+            if next.starts_with(':') {
+                told.insert(word.to_owned());
+            }
+        }
+    }
+    assert!(told.contains("exit") && told.contains("signal"), "{told:?}");
+    for member in told {
+        assert!(described.contains(member.as_str()), "{member}");
+    }
+}
+
+#[test]
 fn mandoc_finds_no_fault_with_the_manual() {
     let mut command = Command::new("mandoc");
     command.args(["-T", "lint", "-W", "warning"]);
