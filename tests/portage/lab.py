@@ -301,7 +301,7 @@ class Scene:
         (etc / "make.conf").write_text("".join(
             f'{name}="{value}"\n' for name, value in values.items() if value is not None))
         if boxed:
-            (etc / "bashrc").write_text(f'{early}\nsource "{lab.bashrc}"\n')
+            (etc / "bashrc").write_text(f'{early}\nsource "{lab.bashrc}" || die "phasebox.bashrc is not there"\n')
 
         for name, text in (files or {}).items():
             (etc / name).parent.mkdir(exist_ok=True)
