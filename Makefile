@@ -3,7 +3,12 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
-DOCDIR ?= $(PREFIX)/share/doc/phasebox
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+DOCDIR ?= $(DATADIR)/doc/phasebox
+BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
+ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
+FISHCOMPDIR ?= $(DATADIR)/fish/vendor_completions.d
 DESTDIR ?=
 INSTALL ?= install
 
@@ -31,7 +36,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
 .PHONY: all test test-installed check fmt clippy fuzz sanitize faults faults-sample soak portage-test \
-	kernels cross cross-test msrv build-variants size install \
+	completions-test recipes-test dist dist-test kernels cross cross-test msrv build-variants size install \
 	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -79,7 +84,13 @@ faults-sample: all ## one in FAULTS_EVERY of these, of every call of every proce
 soak: all ## boxes of every kind, 16 at a time, for MINUTES, with kills at random (root)
 	tests/soak/run --program $(PROGRAM) --minutes $(MINUTES)
 
-portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and sources)
+completions-test: ## completions in real bash, zsh and fish
+	tests/completions/run
+
+recipes-test: all ## the commands of contrib/recipes, as they stand there (root, on Debian)
+	PHASEBOX=$(abspath $(PROGRAM)) tests/recipes/run
+
+portage-test: all ## real Portage and pkgcore, real ebuild phases (root; fetches these and sources)
 	PHASEBOX=$(abspath $(PROGRAM)) tests/portage/run
 
 kernels: ## tests in Linux 5.10, 6.1, 6.12 and the newest, in QEMU (root, on Debian; fetches the kernels)
@@ -103,9 +114,17 @@ size: all ## the size of the stripped program in bytes
 	@rm $(PROGRAM).stripped
 
 define install-files
-	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DOCDIR)/portage
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DATADIR)/phasebox \
+		$(DESTDIR)$(DOCDIR)/portage $(DESTDIR)$(DOCDIR)/recipes \
+		$(DESTDIR)$(BASHCOMPDIR) $(DESTDIR)$(ZSHCOMPDIR) $(DESTDIR)$(FISHCOMPDIR)
 	$(INSTALL) -m 644 README.md SECURITY.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
-	$(INSTALL) -m 644 contrib/portage/* $(DESTDIR)$(DOCDIR)/portage
+	$(INSTALL) -m 644 contrib/portage/README.md $(DESTDIR)$(DOCDIR)/portage
+	$(INSTALL) -m 644 contrib/recipes/* $(DESTDIR)$(DOCDIR)/recipes
+	$(INSTALL) -m 644 contrib/portage/phasebox.bashrc $(DESTDIR)$(DATADIR)/phasebox
+	$(INSTALL) -m 644 man/phasebox.8 $(DESTDIR)$(MANDIR)/man8
+	$(INSTALL) -m 644 contrib/completions/phasebox.bash $(DESTDIR)$(BASHCOMPDIR)/phasebox
+	$(INSTALL) -m 644 contrib/completions/_phasebox $(DESTDIR)$(ZSHCOMPDIR)
+	$(INSTALL) -m 644 contrib/completions/phasebox.fish $(DESTDIR)$(FISHCOMPDIR)
 endef
 
 # Without a set-id bit and without capabilities: root gets everything, others a user namespace.
@@ -133,9 +152,29 @@ may-lend:
 	@test "$(SETUID)" != no || { echo "SETUID=no builds a program that lends nothing" >&2; exit 1; }
 	@getent group "$(GROUP)" >/dev/null || { echo "there is no group '$(GROUP)'; choose one by GROUP=" >&2; exit 1; }
 
+# The last commit, with the crates that it needs, such that the same commit gives the same bytes.
+VERSION = $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+DISTNAME = phasebox-$(VERSION)
+DIST = $(CARGO_TARGET_DIR)/dist
+
+dist: ## a source archive with all crates, which builds offline: target/dist/phasebox-VERSION.tar.gz
+	rm -rf $(DIST)/$(DISTNAME)
+	mkdir -p $(DIST)/$(DISTNAME)/.cargo
+	git archive HEAD | tar -x -C $(DIST)/$(DISTNAME)
+	cd $(DIST)/$(DISTNAME) && $(CARGO) vendor --quiet --locked --versioned-dirs vendor
+	printf '[source.crates-io]\nreplace-with = "vendor"\n[source.vendor]\ndirectory = "vendor"\n' \
+		> $(DIST)/$(DISTNAME)/.cargo/config.toml
+	tar --create --directory=$(DIST) --format=gnu --sort=name --owner=0 --group=0 --numeric-owner \
+		--mode=u=rwX,go=rX --mtime=@$$(git log -1 --format=%ct) $(DISTNAME) \
+		| gzip -9n > $(DIST)/$(DISTNAME).tar.gz
+	rm -r $(DIST)/$(DISTNAME)
+
+dist-test: all ## the archive: the same bytes twice, and a build of it without a network
+	PHASEBOX=$(abspath $(PROGRAM)) tests/dist/run
+
 clean: ## remove what was built
 	$(CARGO) clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 18
 	@echo "PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"

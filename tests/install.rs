@@ -127,9 +127,38 @@ fn make_install_installs_a_program_without_privileges_for_everyone() {
         assert_is(&program, 0, 0, 0o755);
         assert_eq!(capabilities_of(&program), None);
         assert!(!is_lent(&called_with(&program, &[], PLACE)));
-        for page in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
-            assert_is(&image.join("usr/share/doc/it").join(page), 0, 0, 0o644);
-        }
+        assert_complete(&image);
+    }
+}
+
+/// What is installed beside the program, in every way.
+const BESIDE: [&str; 10] = [
+    "bash-completion/completions/phasebox",
+    "doc/it/CHANGELOG.md",
+    "doc/it/README.md",
+    "doc/it/SECURITY.md",
+    "doc/it/portage/README.md",
+    "doc/it/recipes/README.md",
+    "fish/vendor_completions.d/phasebox.fish",
+    "man/man8/phasebox.8",
+    "phasebox/phasebox.bashrc",
+    "zsh/site-functions/_phasebox",
+];
+
+/// Asserts that all of it is there, for everyone to read, and nothing else.
+fn assert_complete(image: &Path) {
+    let share = image.join("usr/share");
+    let found = Command::new("find")
+        .args([".", "-type", "f", "-printf", "%P\\n"])
+        .current_dir(&share)
+        .output()
+        .unwrap();
+    let found = text(&found.stdout);
+    let mut found: Vec<&str> = found.lines().collect();
+    found.sort_unstable();
+    assert_eq!(found, BESIDE);
+    for file in found {
+        assert_is(&share.join(file), 0, 0, 0o644);
     }
 }
 
@@ -144,7 +173,8 @@ fn make_install_setuid_lends_roots_rights_to_the_members_of_the_group_alone() {
     needs_root!();
     plain_install_only!();
     let (name, group) = some_group();
-    let (program, _) = made(true, "install-setuid", &[&format!("GROUP={name}")]);
+    let (program, image) = made(true, "install-setuid", &[&format!("GROUP={name}")]);
+    assert_complete(&image);
     assert_is(&program, 0, group, 0o4710);
     assert_eq!(capabilities_of(&program), None);
     assert_serves_members_alone(&program, group);
@@ -155,7 +185,8 @@ fn make_install_caps_lends_capabilities_to_the_members_of_the_group_alone() {
     needs_root!();
     plain_install_only!();
     let (name, group) = some_group();
-    let (program, _) = made(true, "install-caps", &[&format!("GROUP={name}")]);
+    let (program, image) = made(true, "install-caps", &[&format!("GROUP={name}")]);
+    assert_complete(&image);
     assert_is(&program, 0, group, 0o710);
     // Revision 2, nothing in force from the start, nothing inheritable.
     let expected = [0x0200_0000, CAPABILITIES, 0, 0, 0];

@@ -59,14 +59,39 @@ then
 	[[ ${EBUILD_PHASE} == depend ]] && phasebox_command+=( PATH="${_PORTAGE_ORIG_PATH-${PATH}}" )
 	phasebox_command+=( "${BASH}" "$0" ${EBUILD_SH_ARGS} "phasebox:${EBUILD_PHASE}" )
 
+	phasebox_before=
 	# Without privilege phasebox makes a user namespace that has one group, the
 	# caller's; there Portage's "chgrp portage" fails for a mere member.
 	if [[ ${EUID} != 0 && ${EBUILD_PHASE} != depend ]]; then
-		phasebox_command=(
-			"${BASH}" -c 'read -r _ _ groups < /proc/self/gid_map
-				[[ ${groups} != 1 ]] || export PORTAGE_GRPNAME=$(id -gn)
-				exec "$@"' bash "${phasebox_command[@]}"
-		)
+		phasebox_before='read -r _ _ groups < /proc/self/gid_map
+			[[ ${groups} != 1 ]] || export PORTAGE_GRPNAME=$(id -gn)
+		'
+	fi
+
+	# What a phase leaves running is a QA notice. The program's standard error
+	# goes to a reader outside the box, the phase's own where it went before.
+	# Portage waits for the reader, which holds its log open, and the reader for
+	# the end of the program, which comes after the line about what was killed.
+	if [[ ${phasebox_name} ]] && declare -F eqawarn >/dev/null; then
+		phasebox_notice() {
+			# Ctrl-C is for the box; what that leaves is to be read.
+			trap '' HUP INT QUIT TERM
+			local line
+			while IFS= read -r line; do
+				case ${line} in
+				"phasebox: killed "*)
+					eqawarn "QA Notice: ${EBUILD_PHASE_FUNC:-${EBUILD_PHASE}} left processes running; ${line#phasebox: }" ;;
+				*)
+					printf '%s\n' "${line}" >&2 ;;
+				esac
+			done
+		}
+		exec {phasebox_stderr}>&2 2> >(phasebox_notice)
+		phasebox_before+="exec 2>&${phasebox_stderr} ${phasebox_stderr}>&-
+		"
+	fi
+	if [[ ${phasebox_before} ]]; then
+		phasebox_command=( "${BASH}" -c "${phasebox_before}"'exec "$@"' bash "${phasebox_command[@]}" )
 	fi
 
 	exec "${phasebox}" "${phasebox_options[@]}" -- "${phasebox_command[@]}"

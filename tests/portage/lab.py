@@ -23,6 +23,10 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 CLONE = HERE.parent.parent
 PORTAGE = "portage==3.0.83"
+# Of early 2022.
+OLDER_PORTAGE = "portage==3.0.30"
+# The newest ones that bash 5.2 is enough for.
+PKGCORE = ("pkgcore==0.12.30", "pkgcheck==0.10.36")
 SOURCES = ("popt", "memcached")
 DEBIAN = ("build-essential", "curl", "dpkg-dev", "libevent-dev", "perl", "python3-venv", "util-linux")
 ORDINARY = "phasebox-lab"
@@ -179,12 +183,22 @@ class Lab:
 
     def install_portage(self):
         """From PyPI, where every user may run it."""
+        self.portage = self.installed("venv", "ebuild", PORTAGE)
+
+    def installed(self, name, program, *packages):
         place = self.cache if open_to_all(self.cache) else self.work
-        self.portage = place / "venv"
-        if not (self.portage / "bin/ebuild").exists():
-            shutil.rmtree(self.portage, ignore_errors=True)
-            call("/usr/bin/python3", "-m", "venv", self.portage)
-            call(self.portage / "bin/pip", "install", "--quiet", PORTAGE)
+        venv = place / name
+        if not (venv / "bin" / program).exists():
+            shutil.rmtree(venv, ignore_errors=True)
+            call("/usr/bin/python3", "-m", "venv", venv)
+            call(venv / "bin/pip", "install", "--quiet", *packages)
+        return venv
+
+    def older_portage(self):
+        return self.installed("older-venv", "ebuild", OLDER_PORTAGE)
+
+    def pkgcore(self):
+        return self.installed("pkgcore-venv", "pebuild", *PKGCORE)
 
     def install_sources(self):
         """Debian's source packages, by a configuration of apt that is the lab's alone."""
@@ -222,6 +236,10 @@ class Lab:
         self.phasebox.parent.mkdir()
         shutil.copyfile(phasebox, self.phasebox)
         self.phasebox.chmod(0o755)
+        self.set_id = self.work / "bin/set-id"
+        shutil.copyfile(phasebox, self.set_id)
+        shutil.chown(self.set_id, "root", "portage")
+        self.set_id.chmod(0o4710)
         self.bashrc = self.work / "share/phasebox.bashrc"
         self.bashrc.parent.mkdir()
         shutil.copyfile(CLONE / "contrib/portage/phasebox.bashrc", self.bashrc)
@@ -240,13 +258,15 @@ class Scene:
     "ordinary" (an ordinary user runs Portage, in a prefix of their own) or
     "member" (the same user, put into the group portage, in root's prefix).
     settings: lines for make.conf; None leaves one out.
+    files: more files below /etc/portage, by name.
     """
 
     made = 0
 
-    def __init__(self, lab, account, boxed=True, features="", early="", **settings):
+    def __init__(self, lab, account, boxed=True, features="", early="", files=None, portage=None,
+                 **settings):
         Scene.made += 1
-        self.lab, self.account = lab, account
+        self.lab, self.account, self.portage = lab, account, portage or lab.portage
         self.path = lab.work / f"scene-{Scene.made}"
         self.prefix = self.path / "prefix"
         self.out = self.path / "out"
@@ -256,7 +276,7 @@ class Scene:
                        self.prefix / "usr/share/portage", self.prefix / "share/portage"):
             folder.mkdir(parents=True)
         for share in ("usr/share", "share"):
-            (self.prefix / share / "portage/config").symlink_to(lab.portage / "share/portage/config")
+            (self.prefix / share / "portage/config").symlink_to(self.portage / "share/portage/config")
         (etc / "make.profile").symlink_to(lab.work / "repo/profiles/base")
         for archive in lab.distfiles.iterdir():
             (self.path / "distfiles" / archive.name).symlink_to(archive)
@@ -267,6 +287,7 @@ class Scene:
             "PORTAGE_TMPDIR": self.path / "tmp",
             "DISTDIR": self.path / "distfiles",
             "PKGDIR": self.path / "packages",
+            "PORTAGE_LOGDIR": self.path / "logs",
             "PHASEBOX": lab.phasebox,
             "PHASEBOX_FEATURES": "cgroup network-sandbox ipc-sandbox",
             "LAB_OUT": self.out,
@@ -280,7 +301,11 @@ class Scene:
         (etc / "make.conf").write_text("".join(
             f'{name}="{value}"\n' for name, value in values.items() if value is not None))
         if boxed:
-            (etc / "bashrc").write_text(f'{early}\nsource "{lab.bashrc}"\n')
+            (etc / "bashrc").write_text(f'{early}\nsource "{lab.bashrc}" || die "phasebox.bashrc is not there"\n')
+
+        for name, text in (files or {}).items():
+            (etc / name).parent.mkdir(exist_ok=True)
+            (etc / name).write_text(text)
 
         # Phases of another user write here.
         self.out.chmod(0o777)
@@ -297,7 +322,7 @@ class Scene:
     def start(self, *command, environment=(), wrapper=()):
         """Start one of Portage's programs; its output goes to a file in the scene."""
         variables = {
-            "PATH": f"{self.lab.portage}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{self.portage}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.path),
             "LANG": "C.UTF-8",
             "TERM": "dumb",
