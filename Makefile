@@ -31,7 +31,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
 .PHONY: all test test-installed check fmt clippy fuzz sanitize faults faults-sample soak portage-test \
-	kernels size install \
+	kernels bench size install \
 	install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -84,6 +84,10 @@ portage-test: all ## real Portage, real ebuild phases (root; fetches Portage and
 
 kernels: ## tests in Linux 5.10, 6.1, 6.12 and the newest, in QEMU (root, on Debian; fetches the kernels)
 	tests/kernels/run
+
+# KEEP=yes: into the README and benches/.
+bench: all ## time, calls, instructions, memory beside the floor and others (root; 8 minutes)
+	benches/run --program $(PROGRAM) $(if $(KEEP),--keep)
 
 size: all ## the size of the stripped program in bytes
 	@strip -o $(PROGRAM).stripped $(PROGRAM)
