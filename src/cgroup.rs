@@ -573,14 +573,17 @@ impl Cgroup {
     fn wait_until(&self, line: &[u8], time: Milliseconds) -> Result<()> {
         let end = Deadline::after(time);
         let events = self.events();
+        let mut pause = 1;
         while !has_event(events, line)? {
             let left = end.left();
             if left == 0 {
                 return Err(Errno::EBUSY);
             }
             // The descriptor may be another guard's, too, and a change be seen by whoever reads
-            // first: so look again from time to time.
-            poll::wait(events, Event::Changed, left.min(100))?;
+            // first: so look again from time to time. Soon at first: the kernel tells of a second
+            // change only 10 ms after the one before, which in a short box is the command's joining.
+            poll::wait(events, Event::Changed, left.min(pause))?;
+            pause = 100.min(pause * 2);
         }
         Ok(())
     }
