@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::sys::args::until_nul;
 use crate::sys::fd::{self, Fd, Lock, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
-use crate::sys::path::{Name, Path};
+use crate::sys::path::{self, Name, Path};
 use crate::sys::poll::{self, Deadline, Event, Milliseconds};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -279,18 +279,6 @@ pub fn join_guards(parent: Fd) -> Result<()> {
     fd::write(procs.fd(), b"0").map(drop)
 }
 
-/// Moves this process to the group that a guard made. Not by clone3(2) with CLONE_INTO_CGROUP:
-/// there a child is killed at once where anyone ever wrote cgroup.kill in its parent's group
-/// (Linux 6.18).
-pub fn join(parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
-    let mut path = Name::new();
-    push_directory_name(&mut path, label, seed)?;
-    path.push(b"/cgroup.procs")?;
-    // Not for long: the command's process executes, or becomes an init.
-    let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?.keep();
-    fd::write(procs, b"0").map(drop)
-}
-
 impl Cgroup {
     /// None yet: to be made or opened in its place.
     #[must_use]
@@ -386,6 +374,12 @@ impl Cgroup {
                 *fd = Fd::NONE;
             }
         }
+    }
+
+    /// Moves a process into the group. Not by clone3(2) with CLONE_INTO_CGROUP: there a child is
+    /// killed at once where anyone ever wrote cgroup.kill in its parent's group (Linux 6.18).
+    pub fn admit(&self, pid: Pid) -> Result<()> {
+        path::write_numbers(self.directory(), c"cgroup.procs", &[pid.number()])
     }
 
     /// Where it was made.

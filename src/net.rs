@@ -3,6 +3,7 @@
 
 use crate::ns::NewNet;
 use crate::step::{At, Failure, Step};
+use crate::sys::fd::Fd;
 use crate::sys::netdev::{Change, Control};
 use crate::sys::{Errno, path, poll, process};
 
@@ -97,5 +98,9 @@ fn allow_ping(gid: u32) -> Result<(), Errno> {
 }
 
 fn set_ping_range(first: u32, last: u32) -> Result<(), Errno> {
-    path::write_numbers(c"/proc/sys/net/ipv4/ping_group_range", &[first, last])
+    path::write_numbers(
+        Fd::CWD,
+        c"/proc/sys/net/ipv4/ping_group_range",
+        &[first, last],
+    )
 }
