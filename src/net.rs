@@ -70,14 +70,14 @@ fn add_ipv6_address() -> Result<Option<Control>, Errno> {
     }
 }
 
-/// Waits until the address can be used, at most a second: a worker of the kernel's looks for
-/// duplicates first, of which loopback has none, and until then it is only tentative (Linux
+/// Waits until the address can be used, for some seconds if need be: a worker of the kernel's looks
+/// for duplicates first, of which loopback has none, and until then it is only tentative (Linux
 /// net/ipv6/addrconf.c, addrconf_dad_begin).
 fn await_ipv6_address(socket: &Control) -> Result<(), Errno> {
     let mut tries = 0;
     loop {
         match socket.bind_ipv6(IPV6_ADDRESS) {
-            Err(Errno::EADDRNOTAVAIL) if tries < 1000 => poll::sleep(1)?,
+            Err(Errno::EADDRNOTAVAIL) if tries < 10_000 => poll::sleep(100)?,
             result => return result,
         }
         tries += 1;

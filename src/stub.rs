@@ -18,13 +18,13 @@ use crate::report::Report;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, OwnedFd};
-use crate::sys::poll::{self, Deadline, Event, Milliseconds};
+use crate::sys::poll::{self, Deadline, Event, MILLISECOND, Microseconds, SECOND};
 use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::signal::{self, Arrival, Disposition, Signal, SignalFd, SignalSet};
 use crate::sys::{Errno, fs, netdev};
 
 /// How long the end of a box may take: what its guard takes at most, and a little more.
-const TIME_TO_END: Milliseconds = cgroup::TIME_TO_DIE + 1000;
+const TIME_TO_END: Microseconds = cgroup::TIME_TO_DIE + SECOND;
 
 /// Runs the plan's command in its box, and ends as it ended.
 pub fn run(plan: &Plan) -> ! {
@@ -309,7 +309,7 @@ impl Running<'_> {
     /// What there is to tell is gone afterwards; and the caller that reads it must not hinder that.
     #[inline(never)]
     fn clean_up_and_report(&mut self, ending: Change, told: Fd) {
-        let time = poll::microseconds().wrapping_sub(self.plan.began);
+        let time = poll::now().wrapping_sub(self.plan.began);
         let mut report = Report::new(ending, time);
         if self.has_group() {
             self.group.describe(&mut report, self.command);
@@ -569,7 +569,11 @@ impl Running<'_> {
             }
             // Signals that come now find no command to be passed on to.
             // Where that fails, too, there is nothing better than to ask again.
-            let _ = poll::wait(self.signals.fd(), Event::Readable, left.min(100));
+            let _ = poll::wait(
+                self.signals.fd(),
+                Event::Readable,
+                left.min(100 * MILLISECOND),
+            );
             while let Ok(Some(_)) = self.signals.next() {}
         }
     }
