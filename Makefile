@@ -86,7 +86,7 @@ kernels: ## tests in Linux 5.10, 6.1, 6.12 and the newest, in QEMU (root, on Deb
 	tests/kernels/run
 
 # KEEP=yes: into the README and benches/.
-bench: all ## time, calls, instructions, memory beside the floor and others (root; 8 minutes)
+bench: all ## time, calls, instructions, memory beside the floor and others (root; 6 minutes)
 	benches/run --program $(PROGRAM) $(if $(KEEP),--keep)
 
 size: all ## the size of the stripped program in bytes
