@@ -36,8 +36,8 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
 .PHONY: all test test-installed check fmt clippy fuzz sanitize faults faults-sample soak portage-test \
-	completions-test recipes-test dist dist-test kernels cross cross-test msrv build-variants size install \
-	install-setuid install-caps may-lend clean help
+	completions-test recipes-test dist dist-test bench kernels cross cross-test msrv build-variants size \
+	install install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
 	$(CARGO) build --release --locked $(FEATURES)
@@ -107,6 +107,10 @@ msrv: ## build with the oldest Rust that the README promises (fetches it)
 
 build-variants: ## build with the flags that users and distributions set, and run each (root)
 	tests/build-variants
+
+# KEEP=yes: into the README and benches/.
+bench: all ## time, calls, instructions, memory beside the floor and others (root; 6 minutes)
+	benches/run --program $(PROGRAM) $(if $(KEEP),--keep)
 
 size: all ## the size of the stripped program in bytes
 	@strip -o $(PROGRAM).stripped $(PROGRAM)

@@ -13,8 +13,8 @@ use crate::report::Report;
 use crate::sys::args::until_nul;
 use crate::sys::fd::{self, Fd, Lock, Mode, OwnedFd};
 use crate::sys::fs::{self, Listing};
-use crate::sys::path::{Name, Path};
-use crate::sys::poll::{self, Deadline, Event, Milliseconds};
+use crate::sys::path::{self, Name, Path};
+use crate::sys::poll::{self, Deadline, Event, MILLISECOND, Microseconds, SECOND};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::words::parts;
@@ -56,7 +56,10 @@ impl Seed {
 const EMPTY: &[u8] = b"populated 0";
 
 /// How long a killed group may take to empty.
-pub const TIME_TO_DIE: Milliseconds = 10_000;
+pub const TIME_TO_DIE: Microseconds = 10 * SECOND;
+
+/// How long a change may go unseen where the kernel does not tell of it.
+const LONGEST_PAUSE: Microseconds = 100 * MILLISECOND;
 
 /// How often something is tried that must succeed, where the kernel's answer is none that is
 /// expected.
@@ -72,7 +75,7 @@ pub enum Naming {
 }
 
 /// How long a start waits for what it clears away of others.
-const TIME_FOR_STALE: Milliseconds = 300;
+const TIME_FOR_STALE: Microseconds = 300 * MILLISECOND;
 
 /// The files of a group that are opened; those from cgroup.kill (since Linux 5.14) on where they are
 /// there. Those from cpu.stat on tell a report what it used.
@@ -279,18 +282,6 @@ pub fn join_guards(parent: Fd) -> Result<()> {
     fd::write(procs.fd(), b"0").map(drop)
 }
 
-/// Moves this process to the group that a guard made. Not by clone3(2) with CLONE_INTO_CGROUP:
-/// there a child is killed at once where anyone ever wrote cgroup.kill in its parent's group
-/// (Linux 6.18).
-pub fn join(parent: Fd, label: &[u8], seed: Seed) -> Result<()> {
-    let mut path = Name::new();
-    push_directory_name(&mut path, label, seed)?;
-    path.push(b"/cgroup.procs")?;
-    // Not for long: the command's process executes, or becomes an init.
-    let procs = fd::openat(parent, path.as_cstr(), Mode::Write)?.keep();
-    fd::write(procs, b"0").map(drop)
-}
-
 impl Cgroup {
     /// None yet: to be made or opened in its place.
     #[must_use]
@@ -388,6 +379,12 @@ impl Cgroup {
         }
     }
 
+    /// Moves a process into the group. Not by clone3(2) with CLONE_INTO_CGROUP: there a child is
+    /// killed at once where anyone ever wrote cgroup.kill in its parent's group (Linux 6.18).
+    pub fn admit(&self, pid: Pid) -> Result<()> {
+        path::write_numbers(self.directory(), c"cgroup.procs", &[pid.number()])
+    }
+
     /// Where it was made.
     #[must_use]
     pub fn parent(&self) -> Fd {
@@ -446,7 +443,7 @@ impl Cgroup {
     /// uninterruptible sleep stops later.
     pub fn freeze(&self) -> Result<()> {
         fd::write(self.freezer(), b"1")?;
-        self.wait_until(b"frozen 1", 1000)
+        self.wait_until(b"frozen 1", SECOND)
     }
 
     /// Lets it go on.
@@ -548,7 +545,7 @@ impl Cgroup {
             } else {
                 self.kill_each();
                 // What could not be frozen may have forked.
-                wait = wait.min(100);
+                wait = wait.min(LONGEST_PAUSE);
             }
         }
         remove_below(self.directory())
@@ -570,17 +567,20 @@ impl Cgroup {
     }
 
     /// Waits until cgroup.events has this line, at most `time`; EBUSY where it has not.
-    fn wait_until(&self, line: &[u8], time: Milliseconds) -> Result<()> {
+    fn wait_until(&self, line: &[u8], time: Microseconds) -> Result<()> {
         let end = Deadline::after(time);
         let events = self.events();
+        let mut pause = 100;
         while !has_event(events, line)? {
             let left = end.left();
             if left == 0 {
                 return Err(Errno::EBUSY);
             }
             // The descriptor may be another guard's, too, and a change be seen by whoever reads
-            // first: so look again from time to time.
-            poll::wait(events, Event::Changed, left.min(100))?;
+            // first: so look again from time to time. Soon at first: the kernel tells of a second
+            // change only 10 ms after the one before, which in a short box is the command's joining.
+            poll::wait(events, Event::Changed, left.min(pause))?;
+            pause = LONGEST_PAUSE.min(pause + pause / 4);
         }
         Ok(())
     }

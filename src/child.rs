@@ -1,9 +1,8 @@
-//! The command's side, in order: isolate, wait for the stub, join, drop, execute.
+//! The command's side, in order: isolate, wait for the stub, drop, execute.
 #![forbid(unsafe_code)]
 
 use core::convert::Infallible;
 
-use crate::cgroup::Seed;
 use crate::init::{self, Duties};
 use crate::ns::Missing;
 use crate::plan::Plan;
@@ -13,22 +12,11 @@ use crate::sys::fd::{self, Fd};
 use crate::sys::process;
 use crate::sys::signal::{self, Disposition, Signal, SignalSet};
 use crate::sys::{Errno, Result as SysResult};
-use crate::{cgroup, check, creds, diag, exec, ns};
+use crate::{check, creds, diag, exec, ns};
 
-/// What the stub says when the command may start: whether there is a group to join, and the seed of
-/// its name.
-pub struct Go(pub Option<Seed>);
-
-impl Go {
-    /// Sends it.
-    pub fn send(&self, link: Fd) -> SysResult<()> {
-        fd::write_number(link, self.0.map_or(0, Seed::number))
-    }
-
-    /// Waits for it. EPIPE where the stub has died.
-    fn receive(link: Fd) -> SysResult<Go> {
-        fd::read_number(link).map(|number| Go(Seed::from_number(number)))
-    }
+/// The stub's word, by `link`, that the command is where it belongs and may start.
+pub fn let_go(link: Fd) -> SysResult<()> {
+    fd::write_number(link, 0)
 }
 
 /// What the stub changed in itself, and the command must find as the caller left it.
@@ -42,8 +30,6 @@ pub struct Changed {
 
 /// Where this process stands.
 pub struct Place {
-    /// Where the box's group will be, to join.
-    pub parent: Option<Fd>,
     /// The link to the stub, where there is one, and what the stub changed.
     pub stub: Option<(Fd, Changed)>,
     /// This is pid 1 of a new PID namespace, with these duties.
@@ -53,7 +39,6 @@ pub struct Place {
 impl Place {
     /// In the place of the program itself.
     pub const ALONE: Place = Place {
-        parent: None,
         stub: None,
         init: None,
     };
@@ -101,13 +86,9 @@ fn steps(plan: &Plan, place: &Place) -> Result<Infallible, Stop> {
     let mut missing = Missing::new(plan);
     ns::isolate(plan, place.init.is_some(), &mut missing)?;
     if let Some((link, _)) = place.stub {
-        // From here on the guard kills this process when the stub dies.
-        let go = Go::receive(link).at(Step::AwaitStub)?;
-        if let (Some(parent), Some(seed)) = (place.parent, go.0) {
-            // Before anything can be forked.
-            creds::take_up_root(&plan.caller).at(Step::JoinGroup)?;
-            cgroup::join(parent, plan.group_name.as_bytes(), seed).at(Step::JoinGroup)?;
-        }
+        // From here on this process is in the group, and the guard kills it when the stub dies. EPIPE
+        // where that was before.
+        fd::read_number(link).at(Step::AwaitStub)?;
         if let Some(duties) = place.init {
             init::fork_command(plan, duties, link)?;
         }

@@ -84,8 +84,8 @@ pub fn set_in_force(caller: &Caller, in_force: bool) -> SysResult<()> {
     ids::set_capabilities(if in_force { LENT_IN_FORCE } else { 0 }, LENT)
 }
 
-/// For the moment in which a box's group is opened: root's uid, where it is lent. What follows is
-/// giving it up for good.
+/// For the moment in which a box's group is opened and the command put into it: root's uid, where it
+/// is lent. What follows is giving it up for good.
 pub fn take_up_root(caller: &Caller) -> SysResult<()> {
     if caller.authority != Authority::Lent {
         return Ok(());

@@ -3,6 +3,7 @@
 
 use crate::ns::NewNet;
 use crate::step::{At, Failure, Step};
+use crate::sys::fd::Fd;
 use crate::sys::netdev::{Change, Control};
 use crate::sys::{Errno, path, poll, process};
 
@@ -69,14 +70,14 @@ fn add_ipv6_address() -> Result<Option<Control>, Errno> {
     }
 }
 
-/// Waits until the address can be used, at most a second: a worker of the kernel's looks for
-/// duplicates first, of which loopback has none, and until then it is only tentative (Linux
+/// Waits until the address can be used, for some seconds if need be: a worker of the kernel's looks
+/// for duplicates first, of which loopback has none, and until then it is only tentative (Linux
 /// net/ipv6/addrconf.c, addrconf_dad_begin).
 fn await_ipv6_address(socket: &Control) -> Result<(), Errno> {
     let mut tries = 0;
     loop {
         match socket.bind_ipv6(IPV6_ADDRESS) {
-            Err(Errno::EADDRNOTAVAIL) if tries < 1000 => poll::sleep(1)?,
+            Err(Errno::EADDRNOTAVAIL) if tries < 10_000 => poll::sleep(100)?,
             result => return result,
         }
         tries += 1;
@@ -97,5 +98,9 @@ fn allow_ping(gid: u32) -> Result<(), Errno> {
 }
 
 fn set_ping_range(first: u32, last: u32) -> Result<(), Errno> {
-    path::write_numbers(c"/proc/sys/net/ipv4/ping_group_range", &[first, last])
+    path::write_numbers(
+        Fd::CWD,
+        c"/proc/sys/net/ipv4/ping_group_range",
+        &[first, last],
+    )
 }

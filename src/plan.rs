@@ -171,7 +171,7 @@ impl Plan {
         self.group_parent = request.path(Opt::CgroupParent);
         if let Some(word) = request.value(Opt::ReportFd) {
             self.report = fd::given(word);
-            self.began = poll::microseconds();
+            self.began = poll::now();
             if self.report.is_none() {
                 return Err(request.fault(Opt::ReportFd, Reason::NotOpen));
             }

@@ -6,7 +6,7 @@
 
 use crate::caller::Authority;
 use crate::cgroup::{self, Cgroup, Naming, Ruler, Seed};
-use crate::child::{self, Changed, Go, Place};
+use crate::child::{self, Changed, Place};
 use crate::creds;
 use crate::diag;
 use crate::guard::{self, Guard};
@@ -18,13 +18,13 @@ use crate::report::Report;
 use crate::status;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd, OwnedFd};
-use crate::sys::poll::{self, Deadline, Event, Milliseconds};
+use crate::sys::poll::{self, Deadline, Event, MILLISECOND, Microseconds, SECOND};
 use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::sys::signal::{self, Arrival, Disposition, Signal, SignalFd, SignalSet};
 use crate::sys::{Errno, fs, netdev};
 
 /// How long the end of a box may take: what its guard takes at most, and a little more.
-const TIME_TO_END: Milliseconds = cgroup::TIME_TO_DIE + 1000;
+const TIME_TO_END: Microseconds = cgroup::TIME_TO_DIE + SECOND;
 
 /// Runs the plan's command in its box, and ends as it ended.
 pub fn run(plan: &Plan) -> ! {
@@ -87,10 +87,14 @@ struct Running<'a> {
 impl Running<'_> {
     /// The steps up to the command's start, in order.
     ///
-    /// Guard and command are started beside each other; then this process gives up what it does not
-    /// need and lets the command go.
+    /// Guard and command are started beside each other; then the command is put into the group, this
+    /// process gives up what it does not need and lets the command go.
     fn start(&mut self) -> Result<(), Failure> {
         let plan = self.plan;
+        if self.must_have_group() {
+            // Its namespaces are what takes longest.
+            self.fork_command()?;
+        }
         if plan.isolation.has(Isolation::CGROUP) {
             let found = self.find_parent().at(Step::FindGroup);
             self.missing.tolerate(found, Isolation::CGROUP)?;
@@ -99,17 +103,33 @@ impl Running<'_> {
             // Whether there is a group decides whether there is a PID namespace.
             self.start_guard()?;
             let _ = self.wait_for_group();
-            self.fork_command()?;
-        } else {
-            self.fork_command()?;
-            self.start_guard()?;
         }
+        if self.command.is_none() {
+            self.fork_command()?;
+        }
+        self.start_guard()?;
         let made = self.wait_for_group();
         self.missing.tolerate(made, Isolation::CGROUP)?;
+        if let (true, Some(command)) = (self.has_group(), self.command) {
+            // Before it can fork anything.
+            self.group.admit(command).at(Step::JoinGroup)?;
+        }
         self.settle()?;
         creds::retire(&plan.caller)?;
         self.missing.tell();
-        Go(self.seed).send(self.link_fd()).at(Step::StartCommand)
+        child::let_go(self.link_fd()).at(Step::StartCommand)
+    }
+
+    /// Whether there will be a group or no box: otherwise a PID namespace may have to do.
+    fn must_have_group(&self) -> bool {
+        let plan = self.plan;
+        plan.isolation.has(Isolation::CGROUP)
+            && plan.caller.authority != Authority::None
+            && !plan.best_effort
+    }
+
+    fn will_have_group(&self) -> bool {
+        self.parent.is_some() || self.must_have_group()
     }
 
     /// Finds the directory for the box's group; none where the caller can have none, and a PID
@@ -145,13 +165,12 @@ impl Running<'_> {
             drop(here);
             self.guard = None;
             let plan = self.plan;
-            let has_group = self.parent.is_some();
+            let has_group = self.will_have_group();
             let init = self.has_init.then_some(Duties {
                 stop_all: plan.isolation.has(Isolation::CGROUP) && !has_group,
                 name_leftovers: !plan.quiet && !has_group,
             });
             let place = Place {
-                parent: self.parent.as_ref().map(OwnedFd::fd),
                 stub: Some((there.fd(), self.changed)),
                 init,
             };
@@ -164,7 +183,7 @@ impl Running<'_> {
     /// Forks, into a new PID namespace where one is wanted. In the new process: none.
     fn fork(&mut self) -> Result<Option<Pid>, Failure> {
         let plan = self.plan;
-        let has_group = self.parent.is_some();
+        let has_group = self.will_have_group();
         // Without a group, leftovers are for the kernel to kill, when an init ends.
         let wanted = if has_group {
             Isolation::PID
@@ -199,7 +218,7 @@ impl Running<'_> {
 
     /// Starts a guard, to make the group, if there is to be one.
     fn start_guard(&mut self) -> Result<(), Failure> {
-        if let Some(parent) = &self.parent {
+        if let (Some(parent), None) = (&self.parent, &self.guard) {
             let started = Guard::start(self.plan, parent.fd(), self.leaves_group);
             self.guard = Some(started.at(Step::StartGuard)?);
         }
@@ -290,7 +309,7 @@ impl Running<'_> {
     /// What there is to tell is gone afterwards; and the caller that reads it must not hinder that.
     #[inline(never)]
     fn clean_up_and_report(&mut self, ending: Change, told: Fd) {
-        let time = poll::microseconds().wrapping_sub(self.plan.began);
+        let time = poll::now().wrapping_sub(self.plan.began);
         let mut report = Report::new(ending, time);
         if self.has_group() {
             self.group.describe(&mut report, self.command);
@@ -550,7 +569,11 @@ impl Running<'_> {
             }
             // Signals that come now find no command to be passed on to.
             // Where that fails, too, there is nothing better than to ask again.
-            let _ = poll::wait(self.signals.fd(), Event::Readable, left.min(100));
+            let _ = poll::wait(
+                self.signals.fd(),
+                Event::Readable,
+                left.min(100 * MILLISECOND),
+            );
             while let Ok(Some(_)) = self.signals.next() {}
         }
     }

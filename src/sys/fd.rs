@@ -159,8 +159,8 @@ pub fn write(fd: Fd, bytes: &[u8]) -> Result<usize> {
 }
 
 /// Opens a file, writes `text` to it at once and closes it. For the kernel's own files.
-pub fn write_file(path: &CStr, text: &[u8]) -> Result<()> {
-    let file = openat(Fd::CWD, path, Mode::Write)?;
+pub fn write_file(directory: Fd, path: &CStr, text: &[u8]) -> Result<()> {
+    let file = openat(directory, path, Mode::Write)?;
     write(file.fd(), text).map(drop)
 }
 

@@ -3,6 +3,7 @@
 use core::ffi::CStr;
 use core::ops::{Deref, DerefMut};
 
+use super::fd::{self, Fd};
 use super::{Errno, Result};
 
 /// Bytes in an array, always ended by a NUL.
@@ -102,14 +103,14 @@ impl Buffer<[u8]> {
 
 /// Writes a few numbers to one of the kernel's own files, a space after each.
 #[inline(never)]
-pub fn write_numbers(path: &CStr, numbers: &[u32]) -> Result<()> {
+pub fn write_numbers(directory: Fd, path: &CStr, numbers: &[u32]) -> Result<()> {
     let mut line = Text::<256>::new();
     for number in numbers {
         // There is room for a dozen.
         let _ = line.push_number(u64::from(*number));
         let _ = line.push(b" ");
     }
-    super::fd::write_file(path, line.as_bytes())
+    fd::write_file(directory, path, line.as_bytes())
 }
 
 #[cfg(test)]
