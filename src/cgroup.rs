@@ -109,7 +109,7 @@ pub fn own_group() -> Result<OwnedFd> {
     find_own(None, &mut false)
 }
 
-/// The nearest group, from that one upwards, in which `uid` can change nothing, nor in any above it:
+/// The nearest group, from that one upwards, in which `ruler` can change nothing, nor in any above it:
 /// neither move processes nor kill, freeze or make groups. Tells whether that `is_another`.
 ///
 /// # Errors
@@ -171,7 +171,7 @@ fn find_below(
         // The root itself is the path's first part, and a path that ends there has an empty one.
         if !part.is_empty() {
             let inner = open_cgroup2(group.fd(), name.as_cstr())?;
-            if is_within_reach(inner.fd(), ruler) {
+            if is_within_reach(inner.fd(), ruler)? {
                 if part == b"." {
                     return Err(Errno::ENODEV);
                 }
@@ -233,12 +233,12 @@ pub fn parse_own_path(text: &[u8]) -> Option<&[u8]> {
     (!outside).then_some(line)
 }
 
-/// Where a box is, by the path of its group; none for another group.
+/// Where a box is, by the path of its group.
 #[must_use]
-pub fn place_of_box(path: &[u8]) -> Option<&[u8]> {
-    let name = parts(path, b'/').last()?;
-    let place = path.get(b".".len()..path.len().checked_sub(name.len())?)?;
-    is_directory_name(name).then_some(place)
+pub fn place_of_box(path: &[u8]) -> &[u8] {
+    let name = parts(path, b'/').last().unwrap_or_default();
+    path.get(b".".len()..path.len() - name.len())
+        .unwrap_or_default()
 }
 
 /// Whether a user may make groups below `group` and move itself there.
@@ -248,12 +248,13 @@ pub fn is_delegated(group: Fd) -> bool {
 }
 
 /// Whether this one can change something in `group`, or allow itself to: the owner of a file changes
-/// its mode. A group that is delegated to another user is none for a box
-/// either, which that user could freeze, and its guard.
-fn is_within_reach(group: Fd, ruler: Ruler) -> bool {
-    let is_roots = |file| fs::is_owned_by(group, file, 0);
-    if !is_roots(c".") || !is_roots(c"cgroup.procs") {
-        return true;
+/// its mode. For a caller that is no root, neither is a group of a third user's, who could freeze the
+/// box and its guard.
+fn is_within_reach(group: Fd, ruler: Ruler) -> Result<bool> {
+    if let Ruler::Caller(_) = ruler {
+        if fs::owner(group, c".")? != 0 || fs::owner(group, c"cgroup.procs")? != 0 {
+            return Ok(true);
+        }
     }
     let mut files: &[u8] = b".\0cgroup.procs\0cgroup.threads\0cgroup.kill\0cgroup.freeze\0";
     while let Some(file) = until_nul(files) {
@@ -261,11 +262,11 @@ fn is_within_reach(group: Fd, ruler: Ruler) -> bool {
             Ruler::Caller(uid) => fs::may_write(group, file) || fs::is_owned_by(group, file, uid),
             Ruler::Other(uid) => fs::is_owned_by(group, file, uid),
         } {
-            return true;
+            return Ok(true);
         }
         files = files.get(file.count_bytes() + 1..).unwrap_or_default();
     }
-    false
+    Ok(false)
 }
 
 /// Moves this process to a group for guards below `parent`, made where it is missing. It stays:
@@ -706,8 +707,10 @@ fn visit_groups(group: Fd, depth: u32, visit: &mut Visit<'_>) -> Result<()> {
     let mut listing = Listing::new();
     fd::rewind(group)?;
     while let Some(name) = listing.next_directory(group).filter(|_| depth > 0) {
-        let child = fd::openat(group, name, Mode::Directory)?;
-        visit_groups(child.fd(), depth - 1, visit)?;
+        // One that cannot be looked into keeps nobody from the others.
+        if let Ok(child) = fd::openat(group, name, Mode::Directory) {
+            let _ = visit_groups(child.fd(), depth - 1, visit);
+        }
     }
     if matches!(visit, Visit::Kill) {
         let freeze = fd::openat(group, c"cgroup.freeze", Mode::Write)?;

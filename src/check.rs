@@ -50,7 +50,10 @@ pub fn run(plan: &mut Plan) -> ! {
             ending = status::NOT_ALL;
         }
         let mut line = begin(index, works, in_color);
-        let said = said.strip_suffix(b"\n").unwrap_or(said);
+        let said = match said {
+            [] => b"it was killed",
+            said => said.strip_suffix(b"\n").unwrap_or(said),
+        };
         line.bytes(said.strip_prefix(PREFIX).unwrap_or(said));
         print(&mut line, in_color);
     }
@@ -124,21 +127,19 @@ fn start(plan: &mut Plan, index: usize) -> Result<Fd, Failure> {
 }
 
 /// What is done in such a box, instead of executing something.
-pub fn tell(plan: &Plan) -> ! {
+pub fn tell(plan: &Plan, in_group: bool) -> ! {
     let mut line = Line::new();
     line.bytes(WORKS);
-    if plan.isolation.has(Isolation::CGROUP) {
-        let mut path = Path::new();
-        // Where there is no /proc, it is not told.
-        if cgroup::read_own_path(&mut path).is_ok() {
-            if let Some(place) = cgroup::place_of_box(path.as_bytes()) {
-                line.text(packed!(", cgroup v2, in "));
-                line.bytes(place);
-            } else {
-                line.text(packed!(
-                    ", by a PID namespace: no control group is delegated"
-                ));
-            }
+    let mut path = Path::new();
+    if !plan.isolation.has(Isolation::CGROUP) {
+    } else if !in_group {
+        line.text(packed!(
+            ", by a PID namespace: no control group is delegated"
+        ));
+    } else if cgroup::read_own_path(&mut path).is_ok() {
+        line.text(packed!(", cgroup v2, in "));
+        for part in cgroup::place_of_box(path.as_bytes()).chunks(diag::WORD_MAX) {
+            line.foreign(part, false);
         }
     }
     let _ = line.send_to(packed!(""), Fd::STDERR);

@@ -14,9 +14,10 @@ use crate::sys::signal::{self, Disposition, Signal, SignalSet};
 use crate::sys::{Errno, Result as SysResult};
 use crate::{check, creds, diag, exec, ns};
 
-/// The stub's word, by `link`, that the command is where it belongs and may start.
-pub fn let_go(link: Fd) -> SysResult<()> {
-    fd::write_number(link, 0)
+/// The stub's word, by `link`, that the command is where it belongs and may start; and whether that is
+/// in a group.
+pub fn let_go(link: Fd, in_group: bool) -> SysResult<()> {
+    fd::write_number(link, in_group.into())
 }
 
 /// What the stub changed in itself, and the command must find as the caller left it.
@@ -85,10 +86,11 @@ impl From<Failure> for Stop {
 fn steps(plan: &Plan, place: &Place) -> Result<Infallible, Stop> {
     let mut missing = Missing::new(plan);
     ns::isolate(plan, place.init.is_some(), &mut missing)?;
+    let mut in_group = 0;
     if let Some((link, _)) = place.stub {
         // From here on this process is in the group, and the guard kills it when the stub dies. EPIPE
         // where that was before.
-        fd::read_number(link).at(Step::AwaitStub)?;
+        in_group = fd::read_number(link).at(Step::AwaitStub)?;
         if let Some(duties) = place.init {
             init::fork_command(plan, duties, link)?;
         }
@@ -97,7 +99,7 @@ fn steps(plan: &Plan, place: &Place) -> Result<Infallible, Stop> {
     let dropped = creds::drop_privileges(plan)?;
 
     if plan.command.is_none() {
-        check::tell(plan)
+        check::tell(plan, in_group != 0)
     }
     missing.tell();
     if let Some((_, changed)) = place.stub {

@@ -327,7 +327,7 @@ reasons! {
     NoPrimaryGroup ENOENT "not in /etc/passwd: add --group",
     IdRange ERANGE "no user or group has it",
     TooManyGroups ERANGE "at most 1024 groups",
-    NotOpen EBADF "no open descriptor",
+    NotOpen EBADF "no descriptor open to write",
 }
 
 /// Why an argument vector is refused: the place of the word at fault, and what is wrong with it;

@@ -19,7 +19,7 @@ use crate::sys::{Errno, Result as SysResult, fs};
 pub struct Line(Text<1024>);
 
 /// How much of a word from outside is shown.
-const WORD_MAX: usize = 80;
+pub const WORD_MAX: usize = 80;
 
 impl Line {
     /// Nothing.

@@ -36,6 +36,13 @@ const MEMBERS: &[u8] = b"0 user_usec user_usec
 4 oom_kill oom_kills";
 
 impl Report {
+    /// Takes the stack that a report needs, before the command may start: later a limit could be in
+    /// the way of that, and of the box's end.
+    #[inline(never)]
+    pub fn reserve() {
+        core::hint::black_box(&Report::new(Change::exited(0), 0));
+    }
+
     /// How the command ended, and after how long.
     #[must_use]
     pub fn new(ending: Change, microseconds: u64) -> Report {
@@ -85,6 +92,10 @@ impl Report {
     /// beginning of its command line. Those that there is no room for are counted.
     #[inline(never)]
     pub fn add(&mut self, pid: Pid) {
+        if self.left_out > 0 {
+            self.left_out += 1;
+            return;
+        }
         let mut entry = Line::new();
         if self.killed > 0 {
             entry.text(packed!(","));
@@ -118,7 +129,10 @@ impl Report {
     /// Writes the line. Nothing can be done where that fails.
     pub fn send(&mut self, told: Fd) {
         self.text(b"}\n");
-        let _ = fd::write(told, self.text.as_bytes());
+        let mut rest = self.text.as_bytes();
+        while let Ok(length @ 1..) = fd::write(told, rest) {
+            rest = rest.get(length..).unwrap_or_default();
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The process that the caller started. It starts the command and the guard, keeps nothing of the
-//! caller's but standard error and no privilege, waits, and ends as the command ended.
+//! caller's but standard error and the descriptor of a report, and no privilege, waits, and ends as the command ended.
 //!
 //! Signals are blocked and read, never handled: nothing can interrupt a step halfway.
 #![forbid(unsafe_code)]
@@ -91,6 +91,9 @@ impl Running<'_> {
     /// process gives up what it does not need and lets the command go.
     fn start(&mut self) -> Result<(), Failure> {
         let plan = self.plan;
+        if plan.report.is_some() {
+            Report::reserve();
+        }
         if self.must_have_group() {
             // Its namespaces are what takes longest.
             self.fork_command()?;
@@ -117,7 +120,7 @@ impl Running<'_> {
         self.settle()?;
         creds::retire(&plan.caller)?;
         self.missing.tell();
-        child::let_go(self.link_fd()).at(Step::StartCommand)
+        child::let_go(self.link_fd(), self.has_group()).at(Step::StartCommand)
     }
 
     /// Whether there will be a group or no box: otherwise a PID namespace may have to do.
@@ -136,22 +139,19 @@ impl Running<'_> {
     /// namespace does instead.
     fn find_parent(&mut self) -> Result<(), Errno> {
         let caller = &self.plan.caller;
+        let ruler = match (caller.authority, self.plan.handed_to()) {
+            (Authority::Lent, _) => Some(Ruler::Caller(caller.uid)),
+            (_, Some(uid)) => Some(Ruler::Other(uid)),
+            _ => None,
+        };
+        let mut find = || match (self.plan.group_parent, ruler) {
+            (Some(path), _) => cgroup::given_group(path),
+            (None, Some(ruler)) => cgroup::beyond_reach(ruler, &mut self.leaves_group),
+            (None, None) => cgroup::own_group(),
+        };
         self.parent = match caller.authority {
-            Authority::None => {
-                let own = cgroup::own_group();
-                own.ok().filter(|group| cgroup::is_delegated(group.fd()))
-            }
-            Authority::Lent => {
-                let ruler = Ruler::Caller(caller.uid);
-                Some(cgroup::beyond_reach(ruler, &mut self.leaves_group)?)
-            }
-            Authority::Own => Some(match (self.plan.group_parent, self.plan.handed_to()) {
-                (Some(path), _) => cgroup::given_group(path)?,
-                (None, None) => cgroup::own_group()?,
-                (None, Some(uid)) => {
-                    cgroup::beyond_reach(Ruler::Other(uid), &mut self.leaves_group)?
-                }
-            }),
+            Authority::None => find().ok().filter(|group| cgroup::is_delegated(group.fd())),
+            _ => Some(find()?),
         };
         Ok(())
     }

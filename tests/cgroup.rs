@@ -748,6 +748,28 @@ fn whom_root_hands_over_to_cannot_move_the_command_out_of_its_box() {
         scene.assert_nothing_left();
         fs::remove_dir(&home).unwrap();
     }
+    // Root without CAP_SYS_ADMIN has no other group than its own to make one in.
+    let home = scene.group.0.join("delegated");
+    fs::create_dir(&home).unwrap();
+    give_file(&home, USER);
+    give_file(&home.join("cgroup.procs"), USER);
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"])
+        .arg(program())
+        .args(["-c", "--user=64101", "--group=64101", "sh", "-c"])
+        .arg(format!(
+            "echo 0 >{}/cgroup.procs; sed -n s/^0:://p /proc/self/cgroup; setsid sleep 100000 &",
+            home.display()
+        ))
+        .current_dir("/");
+    scene.mark(&mut command);
+    start_in(&mut command, &home);
+    let output = run(command);
+    let left = fs::read_to_string(home.join("cgroup.procs")).unwrap();
+    assert_eq!(left, "", "{output:?}");
+    scene.assert_nothing_left();
+    fs::remove_dir(&home).unwrap();
     // To somebody else it is handed over where root is.
     let mut command = scene.outside(program().to_str().unwrap());
     command.args([

@@ -201,6 +201,18 @@ fn output_that_cannot_be_written_is_a_failure() {
     assert!(one_line(&output).contains("unable to write to standard output: "));
 }
 
+/// A box within a box that has no group of its own is not taken for one that has.
+#[test]
+fn the_place_is_that_of_the_box_that_was_tried() {
+    needs_root!();
+    let scene = Scene::new(Kind::Rootless);
+    let output = run(scene.boxed(&[program().to_str().unwrap(), "--check"]));
+    assert_eq!(
+        told(&output)[2],
+        "works, by a PID namespace: no control group is delegated"
+    );
+}
+
 /// What follows it is not run.
 #[test]
 fn no_command_is_run() {

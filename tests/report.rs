@@ -335,10 +335,77 @@ fn a_descriptor_that_is_not_open_is_refused_before_anything_is_done() {
         assert_eq!(output.stdout, b"", "{word}");
         let line = one_line(&output);
         let expected = format!(
-            "phasebox: unable to use '{word}': no open descriptor (EBADF); see phasebox --help"
+            "phasebox: unable to use '{word}': no descriptor open to write (EBADF); see phasebox --help"
         );
         assert_eq!(line, expected);
     }
+}
+
+/// Nor is one that was closed and filled, or is only open to be read.
+#[test]
+fn a_descriptor_that_cannot_be_written_to_is_refused() {
+    needs_root!();
+    for script in [
+        "exec \"$0\" -c --report-fd 1 echo ran >&-",
+        "exec \"$0\" -c --report-fd 2 echo ran 2>&-",
+        "exec \"$0\" -c --report-fd 5 echo ran 5</dev/null",
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(program());
+        let output = run(command);
+        assert_eq!(output.status.code(), Some(125), "{script}: {output:?}");
+        assert_eq!(output.stdout, b"", "{script}");
+    }
+}
+
+/// With any size of stack there is a box with its report, or COMMAND does not start.
+#[test]
+fn a_small_stack_is_found_out_before_the_command_starts() {
+    needs_root!();
+    for_each_kind(&Kind::with_group_alone(), |kind| {
+        for kilobytes in [24, 32, 48, 64, 96, 256] {
+            let scene = Scene::new(kind);
+            let script = format!("ulimit -s {kilobytes}; exec \"$0\" \"$@\"");
+            let mut command = scene.outside("sh");
+            command.args(["-c", &script]).arg(program()).args([
+                "-c",
+                "--quiet",
+                "--report-fd=199",
+                "sh",
+                "-c",
+                "sleep 1000 & echo ran",
+            ]);
+            let reader = with_report(&mut command);
+            let output = run(command);
+            let what = format!("{kind:?}, {kilobytes} KiB: {output:?}");
+            if output.stdout == b"ran\n" {
+                assert_eq!(output.status.code(), Some(0), "{what}");
+                assert_eq!(killed(&read_report(reader)).len(), 1, "{what}");
+                scene.assert_nothing_left();
+            } else {
+                assert!(!output.status.success(), "{what}");
+                scene.assert_gone_in_time();
+            }
+        }
+    });
+}
+
+/// A group that cannot be looked into hides nobody else, and shows nobody twice.
+#[test]
+fn each_leftover_is_told_once() {
+    needs_root!();
+    for_each_kind(&[Kind::Group, Kind::Delegated], |kind| {
+        if kind.is_lent() {
+            return;
+        }
+        let scene = Scene::new(kind);
+        let script = format!(
+            "sleep 10009 & {UNTIL_EXECUTED}; mkdir {}/phasebox:sh.*/sub; chmod 0 {0}/phasebox:sh.*/sub",
+            scene.group.0.display()
+        );
+        let (_, report) = reported(&scene, &[], &script);
+        assert_eq!(killed(&report), [("sleep".into(), "sleep 10009".into())]);
+    });
 }
 
 /// A reader that is gone is no reason to fail: the box has been ended before.

@@ -212,11 +212,18 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// A descriptor that the caller opened and named, for this program alone: COMMAND does not get it,
-/// unless it is one of the standard ones. None where it is not open.
+/// unless it is one of the standard ones. None where it is not open to be written to.
 #[must_use]
 pub fn given(word: &[u8]) -> Option<Fd> {
     let number = parse_number(word, 10, i32::MAX as u32).ok()?;
     let fd = Fd::new(number as isize);
+    let arguments = [fd.raw(), k::F_GETFL as usize, 0];
+    // SAFETY: numbers only.
+    let flags = unsafe { call3(k::__NR_fcntl, arguments) }.ok()? as u32;
+    // A filler of `fill_standard` is one that the caller closed.
+    if flags & k::O_PATH != 0 || flags & k::O_ACCMODE == k::O_RDONLY {
+        return None;
+    }
     if fd.number() > Fd::STDERR.number() {
         let arguments = [fd.raw(), k::F_SETFD as usize, k::FD_CLOEXEC as usize];
         // SAFETY: numbers only.

@@ -100,12 +100,17 @@ const _: () = assert!(
         && offset_of!(k::statx, stx_mode) == 28
 );
 
-/// statx(2): whether this uid owns a file in a directory, or with an empty name the directory.
-#[must_use]
+/// statx(2): the uid that owns a file in a directory, or with an empty name the directory.
 #[inline(never)]
-pub fn is_owned_by(directory: Fd, name: &CStr, uid: u32) -> bool {
+pub fn owner(directory: Fd, name: &CStr) -> Result<u32> {
     let mut status = MaybeUninit::zeroed();
-    statx(directory, name, &mut status).is_ok_and(|status| status.stx_uid == uid)
+    statx(directory, name, &mut status).map(|status| status.stx_uid)
+}
+
+/// Whether this uid owns it, and it is there.
+#[must_use]
+pub fn is_owned_by(directory: Fd, name: &CStr, uid: u32) -> bool {
+    owner(directory, name) == Ok(uid)
 }
 
 /// Whether the file has root's set-user-id bit.
