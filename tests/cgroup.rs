@@ -787,6 +787,27 @@ fn whom_root_hands_over_to_cannot_move_the_command_out_of_its_box() {
     );
 }
 
+#[test]
+fn where_rights_are_lent_a_box_within_a_box_is_in_its_group() {
+    needs_root!();
+    lent_only!();
+    let scene = Scene::new(Kind::Group);
+    let inner = [
+        program().to_str().unwrap(),
+        "-c",
+        "cat",
+        "/proc/self/cgroup",
+    ];
+    // A box that is not root's has no_new_privs, below which nothing is lent.
+    let output = run(scene.boxed_with(&["--user=64101", "--group=64101"], &inner));
+    let group = unified(&text(&output.stdout)).to_owned();
+    let (outer, _) = group.rsplit_once('/').expect(&group);
+    let label = std::path::Path::new(inner[0]).file_name().unwrap();
+    assert_named(outer, &shown(&scene.group.0), label.to_str().unwrap());
+    assert_named(&group, outer, "cat");
+    scene.assert_nothing_left();
+}
+
 /// Who runs a box from a group that is another user's, as after sudo(8): that user must not be able to
 /// freeze the box, or kill its guard.
 #[test]
