@@ -14,6 +14,8 @@
 //! | [`guard`] | kills and removes the box, also when the stub is killed |
 //! | [`child`] | isolates itself, drops privileges, executes the command |
 //! | [`init`] | pid 1 of a PID namespace |
+//! | [`report`] | what the box came to, as a line of JSON |
+//! | [`check`] | tries what works here |
 //!
 //! These are composed from verbs: [`cgroup`], [`ns`], [`net`], [`userns`], [`creds`], [`exec`],
 //! [`accounts`], [`lent`], [`step`], [`diag`], [`status`]. Below them is [`sys`], one function a system

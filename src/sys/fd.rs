@@ -16,7 +16,7 @@ use super::{Errno, Result, call3, run3};
 pub struct Fd(NonZeroIsize);
 
 impl Fd {
-    /// Standard output, for `--help` and `--version`.
+    /// Standard output, for `--help`, `--version` and `--check`.
     pub const STDOUT: Fd = Fd::new(1);
     /// Standard error, for messages.
     pub const STDERR: Fd = Fd::new(2);
