@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use phasebox::accounts::{self, Field, Key};
 use phasebox::cgroup::{self, Seed};
-use phasebox::cli::{Request, Usage};
+use phasebox::cli::{Opt, Request, Usage};
 use phasebox::diag::{self, Processes};
 use phasebox::plan;
 use phasebox::sys::args::Strings;
@@ -26,7 +26,7 @@ pub enum Parsed {
 pub fn parse(argv: Strings) -> Parsed {
     let mut request = Request::new(argv);
     match request.read() {
-        Ok(()) if request.text().is_some() => Parsed::Text,
+        Ok(()) if request.text().is_some() || request.has(Opt::Check) => Parsed::Text,
         Ok(()) => Parsed::Run {
             command: request.command.iter().collect(),
             request,

@@ -13,7 +13,7 @@ use phasebox_fuzz::program::{self, Parsed};
 use phasebox_fuzz::{Stack, words};
 
 /// In the order of their letters, and of what is told apart below.
-const NAMES: [(&str, Opt); 18] = [
+const NAMES: [(&str, Opt); 20] = [
     ("--net", Opt::Net),
     ("--ipc", Opt::Ipc),
     ("--cgroup", Opt::Cgroup),
@@ -23,10 +23,12 @@ const NAMES: [(&str, Opt); 18] = [
     ("--quiet", Opt::Quiet),
     ("--help", Opt::Help),
     ("--version", Opt::Version),
+    ("--check", Opt::Check),
     ("--features", Opt::Features),
     ("--phase", Opt::Phase),
     ("--properties", Opt::Properties),
     ("--restrict", Opt::Restrict),
+    ("--report-fd", Opt::ReportFd),
     ("--user", Opt::User),
     ("--group", Opt::Group),
     ("--groups", Opt::Groups),
@@ -35,11 +37,12 @@ const NAMES: [(&str, Opt); 18] = [
 ];
 const KINDS: Range<usize> = 0..5;
 const CGROUP: usize = 2;
-const TEXTS: Range<usize> = 7..9;
-const LISTS: Range<usize> = 9..13;
-const WITH_VALUE: Range<usize> = 9..18;
-const ONLY_ROOT: Range<usize> = 13..18;
-const UMASK: usize = 16;
+/// `--check` among them: no command is run, and what follows does not count.
+const TEXTS: Range<usize> = 7..10;
+const LISTS: Range<usize> = 10..14;
+const WITH_VALUE: Range<usize> = 10..20;
+const ONLY_ROOT: Range<usize> = 15..20;
+const UMASK: usize = 18;
 
 /// An option that was given: the place of its word or its value, and the value.
 #[derive(Clone, Copy)]
@@ -53,7 +56,7 @@ enum Expected<'a> {
     /// The place of the word at fault.
     Refused(usize),
     Run {
-        given: Box<[Option<Given<'a>>; 18]>,
+        given: Box<[Option<Given<'a>>; 20]>,
         /// The place of COMMAND.
         command: usize,
         umask: Option<u32>,
@@ -62,7 +65,7 @@ enum Expected<'a> {
 }
 
 fn read<'a>(argv: &[&'a [u8]]) -> Expected<'a> {
-    let mut given = Box::new([None::<Given>; 18]);
+    let mut given = Box::new([None::<Given>; 20]);
     let mut place = 1;
     while let Some(word) = argv.get(place) {
         if *word == b"--" {
@@ -124,11 +127,11 @@ fn read<'a>(argv: &[&'a [u8]]) -> Expected<'a> {
         }
     }
     let value = |index: usize| given[index].and_then(|given| given.value);
-    let [features, phase, properties, restrict] = [9, 10, 11, 12].map(value);
+    let [features, phase, properties, restrict] = [10, 11, 12, 13].map(value);
     match (features, phase) {
         (Some(features), Some(name)) => {
             let Some(phase) = Phase::from_name(name) else {
-                return Expected::Refused(given[10].expect("it has a value").place);
+                return Expected::Refused(given[11].expect("it has a value").place);
             };
             let context = Context {
                 features,
