@@ -11,7 +11,8 @@ use crate::step::{At, Failure, Step};
 use crate::sys::fd::{self, Fd};
 use crate::sys::packed::{Packed, packed};
 use crate::sys::path::Path;
-use crate::sys::process::{self, Namespaces};
+use crate::sys::poll;
+use crate::sys::process::{self, Change, Namespaces, Pid};
 use crate::{cgroup, creds, lent, status, stub};
 
 /// What is tried, the first ones in the order of [`Isolation::ALL`]; then what is only told.
@@ -29,10 +30,10 @@ pub fn run(plan: &mut Plan) -> ! {
     plan.command.argv = plan.command.argv.end();
     plan::push_group_name(&mut plan.group_name, b"check");
     // One beside another: what is lent is given up when the last one has started.
-    let mut trials = [Fd::NONE; TRIALS];
+    let mut trials = [const { None }; TRIALS];
     for (index, trial) in trials.iter_mut().enumerate() {
         match start(plan, index) {
-            Ok(said) => *trial = said,
+            Ok(started) => *trial = Some(started),
             Err(failure) => child::fail(plan, failure),
         }
     }
@@ -42,8 +43,7 @@ pub fn run(plan: &mut Plan) -> ! {
     let mut ending = 0;
     for (index, trial) in trials.iter().enumerate() {
         let mut said = [0; 1024];
-        // To the end: no box is left when the last process has let go of it.
-        let length = fd::read_all(*trial, &mut said).unwrap_or(0);
+        let length = trial.as_ref().map_or(0, |trial| hear(trial, &mut said));
         let said = said.get(..length).unwrap_or_default();
         let works = said.starts_with(WORKS);
         if !works && index <= Isolation::CGROUP.index() {
@@ -102,14 +102,27 @@ fn set_id(plan: &Plan) -> (bool, Packed, Packed) {
     }
 }
 
-/// Starts a box of one kind, and gives what it can be heard by.
-fn start(plan: &mut Plan, index: usize) -> Result<Fd, Failure> {
+/// All that a trial says, as far as there is room; when it has ended, and with it its box.
+fn hear((pid, said): &(Pid, Fd), buffer: &mut [u8]) -> usize {
+    let length = fd::read_all(*said, buffer).unwrap_or(0);
+    while let Ok(change) = process::poll_child(*pid) {
+        if change.is_some_and(Change::has_ended) {
+            break;
+        }
+        // It has let go of the pipe, and is about to end.
+        let _ = poll::sleep(100);
+    }
+    length
+}
+
+/// Starts a box of one kind, and gives its process and what it can be heard by.
+fn start(plan: &mut Plan, index: usize) -> Result<(Pid, Fd), Failure> {
     let (said, told) = fd::pipe().at(Step::OpenLink)?;
     creds::set_in_force(&plan.caller, false).at(Step::StartCommand)?;
     let forked = process::fork(Namespaces::NONE).at(Step::StartCommand)?;
     creds::set_in_force(&plan.caller, true).at(Step::StartCommand)?;
-    if forked.is_some() {
-        return Ok(said.keep());
+    if let Some(pid) = forked {
+        return Ok((pid, said.keep()));
     }
     fd::duplicate(told.fd(), Fd::STDERR).at(Step::OpenLink)?;
     plan.isolation = Isolation::nth(index);
