@@ -143,18 +143,26 @@ fn start(plan: &mut Plan, index: usize) -> Result<(Pid, Fd), Failure> {
 pub fn tell(plan: &Plan, in_group: bool) -> ! {
     let mut line = Line::new();
     line.bytes(WORKS);
-    let mut path = Path::new();
-    if !plan.isolation.has(Isolation::CGROUP) {
-    } else if !in_group {
+    if plan.isolation.has(Isolation::CGROUP) {
+        tell_place(&mut line, in_group);
+    }
+    let _ = line.send_to(packed!(""), Fd::STDERR);
+    process::exit(0)
+}
+
+/// Adds where the box's group is; nothing where there is no /proc to tell.
+fn tell_place(line: &mut Line, in_group: bool) {
+    if !in_group {
         line.text(packed!(
             ", by a PID namespace: no control group is delegated"
         ));
-    } else if cgroup::read_own_path(&mut path).is_ok() {
+        return;
+    }
+    let mut path = Path::new();
+    if cgroup::read_own_path(&mut path).is_ok() {
         line.text(packed!(", cgroup v2, in "));
         for part in cgroup::place_of_box(path.as_bytes()).chunks(diag::WORD_MAX) {
             line.foreign(part, false);
         }
     }
-    let _ = line.send_to(packed!(""), Fd::STDERR);
-    process::exit(0)
 }
