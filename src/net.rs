@@ -1,27 +1,52 @@
-//! The network of a box: loopback only, and useful. By ioctl alone: no netlink, no ip(8).
+//! The network of a box: loopback only, and useful. By rtnetlink(7), without ip(8).
 #![forbid(unsafe_code)]
 
 use crate::ns::NewNet;
 use crate::step::{At, Failure, Step};
 use crate::sys::fd::Fd;
-use crate::sys::netdev::{Change, Control};
-use crate::sys::{Errno, path, poll, process};
+use crate::sys::netdev::{Address, Control, Link, Request, Route};
+use crate::sys::{Errno, path, process};
 
 /// The loopback interface has this index in every network namespace: it is the first.
-const LOOPBACK_INDEX: i32 = 1;
+const LOOPBACK: u32 = 1;
 
-/// The loopback interface, and an alias of it for one more address.
-const LOOPBACK: [u8; 8] = *b"lo\0\0\0\0\0\0";
-const ALIAS: [u8; 8] = *b"lo:1\0\0\0\0";
+/// Addresses that are not loopback's: without one, getaddrinfo(3) with AI_ADDRCONFIG finds no localhost
+/// (bug 690758). One host only: with a wider prefix every address in it would answer.
+const IPV4: [u8; 4] = [10, 0, 0, 1];
+const IPV6: [u8; 16] = [0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// The first steps, in order.
-const CHANGES: [(Step, Change); 3] = [
-    // The kernel adds 127.0.0.1/8 and ::1/128 by itself.
-    (Step::LoopbackUp, Change::up(LOOPBACK)),
-    // An address that is not loopback's: without one, getaddrinfo(3) with AI_ADDRCONFIG finds no
-    // localhost (bug 690758). One host only: with a wider prefix every address in it would answer.
-    (Step::LoopbackAddress, Change::address(ALIAS, [10, 0, 0, 1])),
-    (Step::LoopbackAddress, Change::netmask(ALIAS, [255; 4])),
+/// All that is asked of the kernel, in order.
+#[repr(C)]
+struct Requests {
+    /// The kernel adds 127.0.0.1/8 and ::1/128 by itself.
+    up: Request<Link>,
+    ipv4: Request<Address<[u8; 4]>>,
+    ipv6: Request<Address<[u8; 16]>>,
+    /// This one it would add by a worker of its own, some time later (Linux net/ipv6/addrconf.c,
+    /// addrconf_dad_start), and until then nothing arrives at the address.
+    ipv6_local: Request<Route<[u8; 16]>>,
+    /// No default route: what is not here must fail at once, not time out.
+    multicast: Request<Route<[u8; 4]>>,
+    broadcast: Request<Route<[u8; 4]>>,
+}
+
+const REQUESTS: Requests = Requests {
+    up: Request::up(LOOPBACK),
+    ipv4: Request::address(LOOPBACK, IPV4),
+    ipv6: Request::address(LOOPBACK, IPV6),
+    ipv6_local: Request::local(LOOPBACK, IPV6),
+    multicast: Request::route(LOOPBACK, [224, 0, 0, 0], 4),
+    broadcast: Request::route(LOOPBACK, [255; 4], 32),
+};
+
+/// What each of them is, and whether it is IPv6's.
+const STEPS: [(Step, bool); 6] = [
+    (Step::LoopbackUp, false),
+    (Step::LoopbackAddress, false),
+    (Step::LoopbackAddress, true),
+    (Step::LoopbackAddress, true),
+    (Step::LoopbackRoute, false),
+    (Step::LoopbackRoute, false),
 ];
 
 /// Sets the loopback interface up, with everything that a test suite expects of a network.
@@ -29,59 +54,19 @@ const CHANGES: [(Step, Change); 3] = [
 /// The witness shows that this is a new network, not the host's.
 #[inline(never)]
 pub fn configure(_: &NewNet, gid: u32) -> Result<(), Failure> {
-    let ipv4 = Control::ipv4().at(Step::LoopbackUp)?;
-    for (step, change) in &CHANGES {
-        ipv4.make(change).at(*step)?;
-    }
-    let ipv6 = add_ipv6_address().at(Step::LoopbackAddress)?;
-
-    // No default route: what is not here must fail at once, not time out.
-    ipv4.add_route(c"lo", [224, 0, 0, 0], [240, 0, 0, 0])
-        .at(Step::LoopbackRoute)?;
-    ipv4.add_route(c"lo", [255; 4], [255; 4])
-        .at(Step::LoopbackRoute)?;
-
-    allow_ping(gid).at(Step::Ping)?;
-
-    // A host name that is not in /etc/hosts broke test suites.
-    process::set_host_name(b"localhost").at(Step::HostName)?;
-
-    // Last, since it gives the kernel time.
-    ipv6.map_or(Ok(()), |ipv6| await_ipv6_address(&ipv6))
-        .at(Step::LoopbackAddress)
-}
-
-/// For AI_ADDRCONFIG as above.
-const IPV6_ADDRESS: [u8; 16] = [0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-
-/// fd::1/128. The socket that added it; none where there is no IPv6.
-fn add_ipv6_address() -> Result<Option<Control>, Errno> {
-    let socket = match Control::ipv6() {
-        Ok(socket) => socket,
-        // Built without IPv6, or booted with ipv6.disable=1.
-        Err(Errno::EAFNOSUPPORT) => return Ok(None),
-        Err(errno) => return Err(errno),
-    };
-    match socket.add_ipv6_address(LOOPBACK_INDEX, IPV6_ADDRESS, 128) {
-        // net.ipv6.conf.*.disable_ipv6, or ipv6.disable_ipv6=1: loopback itself came up, so it is
-        // not for want of a capability.
-        Err(Errno::EACCES | Errno::EADDRNOTAVAIL | Errno::ENODEV) => Ok(None),
-        result => result.map(|()| Some(socket)),
-    }
-}
-
-/// Waits until the address can be used, for some seconds if need be: a worker of the kernel's looks
-/// for duplicates first, of which loopback has none, and until then it is only tentative (Linux
-/// net/ipv6/addrconf.c, addrconf_dad_begin).
-fn await_ipv6_address(socket: &Control) -> Result<(), Errno> {
-    let mut tries = 0;
-    loop {
-        match socket.bind_ipv6(IPV6_ADDRESS) {
-            Err(Errno::EADDRNOTAVAIL) if tries < 10_000 => poll::sleep(100)?,
-            result => return result,
+    let kernel = Control::open().at(Step::LoopbackUp)?;
+    kernel.send(&REQUESTS).at(Step::LoopbackUp)?;
+    for (step, is_ipv6) in STEPS {
+        match kernel.answer().at(step)? {
+            None => {}
+            // Built without IPv6, or booted with ipv6.disable=1 or ipv6.disable_ipv6=1.
+            Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EACCES) if is_ipv6 => {}
+            Some(errno) => return Err(Failure::new(step, errno)),
         }
-        tries += 1;
     }
+    allow_ping(gid).at(Step::Ping)?;
+    // A host name that is not in /etc/hosts broke test suites.
+    process::set_host_name(b"localhost").at(Step::HostName)
 }
 
 /// ICMP echo sockets for every group. icmp(7); a new network namespace allows none.

@@ -72,7 +72,7 @@ fn the_network_is_ready_before_the_command_is_executed() {
         let log = file("strace", b"", 0o666);
         let mut traced = Command::new("strace");
         traced
-            .args(["-f", "-e", "trace=ioctl,sethostname,execve", "-o"])
+            .args(["-f", "-e", "trace=socket,sethostname,execve", "-o"])
             .arg(&log)
             .arg(program())
             .args([options, "/bin/true"])
@@ -96,7 +96,7 @@ fn the_network_is_ready_before_the_command_is_executed() {
             "{options}: {log}"
         );
         let late = &calls[executed.unwrap()..];
-        assert!(!late.iter().any(|call| call.contains("ioctl(")), "{log}");
+        assert!(!late.iter().any(|call| call.contains("socket(")), "{log}");
     }
 }
 
@@ -382,46 +382,58 @@ fn in_place_no_process_of_the_programs_own_remains() {
     }
 }
 
-/// Both callers, in place and below a stub, with system calls failing; COMMAND would write.
-fn each_failing(injections: &[&str], mut look: impl FnMut(Output, Caller)) {
+/// Both callers, with system calls failing; COMMAND would write.
+fn each_failing(options: &[&str], injection: &str, mut look: impl FnMut(Output)) {
     for caller in [Caller::Root, Caller::User] {
-        for options in ["-n", "-nip"] {
-            let output = run_injected(caller, injections, &[options, "echo", "ran"]);
-            look(output, caller);
+        for option in options {
+            look(run_injected(caller, &[injection], &[option, "echo", "ran"]));
         }
     }
+}
+
+/// For strace(1): the kernel's answers to these of the requests, counted from 1, say this error.
+fn answers(requests: &str, errno: i32) -> String {
+    // struct nlmsghdr of linux/netlink.h, of the type NLMSG_ERROR, and the error.
+    let header = [36u32.to_ne_bytes(), [0; 4], [0; 4], [0; 4]].concat();
+    let mut bytes = [header, (-errno).to_ne_bytes().to_vec()].concat();
+    bytes[4..6].copy_from_slice(&2u16.to_ne_bytes());
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("read:when={requests}:poke_exit=@arg2={hex}")
 }
 
 const UP: &str = "unable to set the loopback up: ";
 const ADDRESS: &str = "unable to give the loopback its addresses: ";
 const ROUTE: &str = "unable to route multicast to the loopback: ";
+const HOST_NAME: &str = "unable to set the host name: ";
 
 #[test]
 fn every_step_of_the_set_up_that_fails_is_fatal_and_named() {
     needs_root!();
     needs_strace!();
-    let eperm = "operation not permitted (EPERM)";
-    let enomem = "(ENOMEM)";
-    for (injection, step, errno) in [
-        ("ioctl:error=EPERM:when=1", UP, eperm),
-        ("ioctl:error=EPERM:when=2", ADDRESS, eperm),
-        ("ioctl:error=EPERM:when=3", ADDRESS, eperm),
-        ("ioctl:error=EPERM:when=4", ADDRESS, eperm),
-        ("ioctl:error=EPERM:when=5", ROUTE, eperm),
-        ("ioctl:error=EPERM:when=6", ROUTE, eperm),
-        ("ioctl:error=ENOMEM:when=4", ADDRESS, enomem),
-        ("socket:error=ENOMEM:when=1", UP, enomem),
-        ("socket:error=ENOMEM:when=2", ADDRESS, enomem),
-        (
-            "sethostname:error=EPERM",
-            "unable to set the host name: ",
-            eperm,
-        ),
-    ] {
-        each_failing(&[injection], |output, _| {
+    let fails = |options: &[&str], injection: &str, step, errno| {
+        each_failing(options, injection, |output| {
             assert_refused(&output, step);
             assert_refused(&output, errno);
         });
+    };
+    // In place and below a stub.
+    let both = ["-n", "-nip"];
+    fails(&both, "socket:error=ENOMEM", UP, "(ENOMEM)");
+    fails(&both, "sethostname:error=EPERM", HOST_NAME, "(EPERM)");
+    // A stub reads, too.
+    fails(&["-n"], "read:error=EIO:when=3", ADDRESS, "(errno 5)");
+    for (request, step) in [UP, ADDRESS, ADDRESS, ADDRESS, ROUTE, ROUTE]
+        .iter()
+        .enumerate()
+    {
+        let request = (request + 1).to_string();
+        fails(&["-n"], &answers(&request, libc::EPERM), step, "(EPERM)");
+        fails(&["-n"], &answers(&request, libc::ENOMEM), step, "(ENOMEM)");
+    }
+    for request in ["1", "2", "5", "6"] {
+        // Of IPv6 alone this is no failure.
+        let injection = answers(request, libc::EOPNOTSUPP);
+        fails(&["-n"], &injection, "unable to ", "(EOPNOTSUPP)");
     }
 }
 
@@ -429,10 +441,14 @@ fn every_step_of_the_set_up_that_fails_is_fatal_and_named() {
 fn loopback_that_only_seems_to_come_up_is_fatal() {
     needs_root!();
     needs_strace!();
-    // The routes are refused by a kernel where the interface is down.
-    each_failing(&["ioctl:retval=0:when=1"], |output, _| {
-        assert_refused(&output, "(ENETDOWN)");
-    });
+    // There is no answer to what was never sent.
+    let output = run_injected(
+        Caller::Root,
+        &["write:retval=252:when=1"],
+        &["-n", "echo", "ran"],
+    );
+    assert_refused(&output, UP);
+    assert_refused(&output, "(EAGAIN)");
 }
 
 #[test]
@@ -489,21 +505,15 @@ fn the_icmp_setting_is_left_out_where_proc_has_none() {
 fn without_ipv6_its_part_is_left_out_without_a_word() {
     needs_root!();
     needs_strace!();
-    for injection in [
-        // A kernel without it; one where it is switched off for the interface.
-        "socket:error=EAFNOSUPPORT:when=2",
-        "ioctl:error=EACCES:when=4",
-    ] {
+    // A kernel without it; one where it is switched off for the interface. Address and route.
+    for errno in [libc::EOPNOTSUPP, libc::EACCES] {
         for caller in [Caller::Root, Caller::User] {
-            let output = run_injected(caller, &[injection], &["-n", probe(), "interfaces"]);
-            let shown = format!("{caller:?} {injection}");
+            let injection = answers("3..4", errno);
+            let output = run_injected(caller, &[&injection], &["-n", probe(), "interfaces"]);
+            let shown = format!("{caller:?} {errno}");
             assert!(output.status.success(), "{shown}: {output:?}");
             assert_eq!(text(&output.stderr), "", "{shown}");
-            assert_eq!(
-                sorted(&text(&output.stdout)),
-                ["10.0.0.1/32", "127.0.0.1/8", "::1/128", "lo up"],
-                "{shown}"
-            );
+            assert_eq!(sorted(&text(&output.stdout)), INTERFACES, "{shown}");
         }
     }
 }

@@ -927,7 +927,7 @@ fn nothing_is_written_to_the_callers_descriptors_before_privileges_are_gone() {
             ("socketpair:error=EMFILE", &["-c"], &["true"]),
             ("signalfd4:error=EMFILE", &["-c"], &["true"]),
             ("socket:error=EPERM", &["-nicp"], &["true"]),
-            ("ioctl:error=EPERM", &["-n"], &["true"]),
+            ("socket:error=ENOMEM", &["-n"], &["true"]),
             ("sethostname:error=EPERM", &["-n"], &["true"]),
             ("mount:error=EPERM", &["-pm"], &["true"]),
             ("clone:error=EAGAIN", &["-c"], &["true"]),

@@ -1,207 +1,229 @@
-//! Network interfaces and routes, by ioctl. netdevice(7), ipv6(7).
+//! Network interfaces, addresses and routes: rtnetlink(7). And the pairs of sockets that processes of the
+//! program talk by.
 
-use core::ffi::CStr;
-use core::mem::offset_of;
+use linux_raw_sys::{general as k, net, netlink as nl};
 
-use linux_raw_sys::{general as k, ioctl as io, net};
+use super::fd::{self, Fd, OwnedFd};
+use super::{Errno, Result, call, call3, run3};
 
-use super::fd::{Fd, OwnedFd};
-use super::{Result, call, call3, run3};
-
-/// A socket of one address family, to configure it.
-pub struct Control(OwnedFd);
-
-/// One change to an interface: a table of them is smaller than the calls that would make each.
-pub struct Change {
-    request: u32,
-    interface: [u8; 8],
-    value: [u8; 8],
-}
-
-impl Change {
-    /// SIOCSIFFLAGS: sets an interface up.
-    #[must_use]
-    pub const fn up(interface: [u8; 8]) -> Change {
-        let [low, high] = (net::net_device_flags::IFF_UP as u16).to_ne_bytes();
-        Change {
-            request: io::SIOCSIFFLAGS,
-            interface,
-            value: [low, high, 0, 0, 0, 0, 0, 0],
-        }
-    }
-
-    /// SIOCSIFADDR: gives an interface or an alias (`lo:1`) its IPv4 address.
-    #[must_use]
-    pub const fn address(interface: [u8; 8], address: [u8; 4]) -> Change {
-        Change {
-            request: io::SIOCSIFADDR,
-            interface,
-            value: ipv4_bytes(address),
-        }
-    }
-
-    /// SIOCSIFNETMASK: the prefix of that address.
-    #[must_use]
-    pub const fn netmask(interface: [u8; 8], mask: [u8; 4]) -> Change {
-        Change {
-            request: io::SIOCSIFNETMASK,
-            interface,
-            value: ipv4_bytes(mask),
-        }
-    }
-}
-
-/// struct ifreq of linux/if.h: a name of 16 bytes, and a union whose largest part has 24 bytes (16
-/// where pointers have 32 bits, and then the kernel reads no further). Its sockaddr is the kernel's
-/// of 16 bytes, not the 128 of linux-raw-sys, and of those IPv4 uses 8.
-#[repr(C, align(8))]
-struct InterfaceRequest {
-    name: [u8; 8],
-    name_rest: [u8; 8],
-    value: [u8; 8],
-    value_rest: [u8; 16],
-}
-
-/// rtentry's flag, linux/route.h: usable.
-const RTF_UP: u16 = 0x1;
-
-/// struct rtentry of linux/route.h, which linux-raw-sys does not have.
+/// A request to the kernel. All that follow each other without a gap in a struct can be sent at once.
 #[repr(C)]
-struct Route {
-    pad1: usize,
-    destination: net::sockaddr_in,
-    gateway: net::sockaddr_in,
-    netmask: net::sockaddr_in,
-    flags: u16,
-    pad2: i16,
-    pad3: usize,
-    pad4: usize,
-    metric: i16,
-    device: *const core::ffi::c_char,
-    mtu: usize,
-    window: usize,
-    irtt: u16,
+pub struct Request<Body> {
+    header: nl::nlmsghdr,
+    body: Body,
 }
 
-// What the kernel reads. Both end in padding; ifreq may be longer here than there.
+/// What [`Request::up`] sends.
+pub type Link = nl::ifinfomsg;
+
+/// What [`Request::address`] sends.
+#[repr(C)]
+pub struct Address<A> {
+    message: nl::ifaddrmsg,
+    local: Attribute<A>,
+}
+
+/// What [`Request::route`] sends.
+#[repr(C)]
+pub struct Route<A> {
+    message: nl::rtmsg,
+    interface: Attribute<u32>,
+    destination: Attribute<A>,
+}
+
+/// One of the attributes behind a request's fixed part.
+#[repr(C)]
+struct Attribute<V> {
+    header: nl::rtattr,
+    value: V,
+}
+
+// Everything is aligned to four bytes, on every processor, and no padding between.
 const _: () = {
-    let (size, flags, device) = if size_of::<usize>() == 8 {
-        (120, 56, 88)
-    } else {
-        (84, 52, 68)
-    };
-    assert!(size_of::<Route>() == size);
-    assert!(offset_of!(Route, destination) == size_of::<usize>());
-    assert!(offset_of!(Route, flags) == flags && offset_of!(Route, device) == device);
-    assert!(offset_of!(InterfaceRequest, value) == 16 && size_of::<InterfaceRequest>() == 40);
-    assert!(size_of::<net::sockaddr_in>() == 16);
-    assert!(size_of::<net::in6_ifreq>() == 24);
-    assert!(offset_of!(net::in6_ifreq, ifr6_prefixlen) == 16);
-    assert!(offset_of!(net::in6_ifreq, ifr6_ifindex) == 20);
+    assert!(size_of::<Request<Link>>() == 32);
+    assert!(size_of::<Request<Address<[u8; 4]>>>() == 32);
+    assert!(size_of::<Request<Address<[u8; 16]>>>() == 44);
+    assert!(size_of::<Request<Route<[u8; 4]>>>() == 44);
+    assert!(size_of::<Request<Route<[u8; 16]>>>() == 56);
 };
 
+impl<V> Attribute<V> {
+    const fn new(kind: u32, value: V) -> Self {
+        let header = nl::rtattr {
+            rta_len: size_of::<Self>() as u16,
+            rta_type: kind as u16,
+        };
+        Attribute { header, value }
+    }
+}
+
+impl<Body> Request<Body> {
+    /// Every one is answered.
+    const fn new(kind: u32, body: Body) -> Self {
+        let header = nl::nlmsghdr {
+            nlmsg_len: size_of::<Self>() as u32,
+            nlmsg_type: kind as u16,
+            nlmsg_flags: (nl::NLM_F_REQUEST | nl::NLM_F_CREATE | nl::NLM_F_ACK) as u16,
+            nlmsg_seq: 0,
+            nlmsg_pid: 0,
+        };
+        Request { header, body }
+    }
+}
+
+impl Request<Link> {
+    /// Sets the interface with this index up.
+    #[must_use]
+    pub const fn up(interface: u32) -> Self {
+        let body = nl::ifinfomsg {
+            ifi_family: 0,
+            __ifi_pad: 0,
+            ifi_type: 0,
+            ifi_index: interface as i32,
+            ifi_flags: net::net_device_flags::IFF_UP as u32,
+            ifi_change: net::net_device_flags::IFF_UP as u32,
+        };
+        Request::new(nl::RTM_NEWLINK as u32, body)
+    }
+}
+
+/// The family of an address of that many bytes.
+const fn family(length: usize) -> u8 {
+    (if length == 4 {
+        net::AF_INET
+    } else {
+        net::AF_INET6
+    }) as u8
+}
+
+impl<const N: usize> Request<Address<[u8; N]>> {
+    /// Gives the interface an address, alone in its network, and usable at once: nobody is asked whether
+    /// it is another's, too.
+    #[must_use]
+    pub const fn address(interface: u32, address: [u8; N]) -> Self {
+        let message = nl::ifaddrmsg {
+            ifa_family: family(N),
+            ifa_prefixlen: N as u8 * 8,
+            ifa_flags: nl::IFA_F_NODAD as u8,
+            ifa_scope: 0,
+            ifa_index: interface,
+        };
+        let local = Attribute::new(nl::IFA_LOCAL as u32, address);
+        Request::new(nl::RTM_NEWADDR as u32, Address { message, local })
+    }
+}
+
+impl<const N: usize> Request<Route<[u8; N]>> {
+    /// Sends what goes to `destination`/`prefix` to the interface.
+    #[must_use]
+    pub const fn route(interface: u32, destination: [u8; N], prefix: u8) -> Self {
+        let table = nl::rt_class_t::RT_TABLE_MAIN as u8;
+        let kind = nl::RTN_UNICAST as u8;
+        let scope = nl::rt_scope_t::RT_SCOPE_LINK as u8;
+        Self::in_table(table, kind, scope, interface, destination, prefix)
+    }
+
+    /// Takes what comes for `destination` as this host's own.
+    #[must_use]
+    pub const fn local(interface: u32, destination: [u8; N]) -> Self {
+        let table = nl::rt_class_t::RT_TABLE_LOCAL as u8;
+        let kind = nl::RTN_LOCAL as u8;
+        let scope = nl::rt_scope_t::RT_SCOPE_HOST as u8;
+        Self::in_table(table, kind, scope, interface, destination, N as u8 * 8)
+    }
+
+    const fn in_table(
+        table: u8,
+        kind: u8,
+        scope: u8,
+        interface: u32,
+        destination: [u8; N],
+        prefix: u8,
+    ) -> Self {
+        let message = nl::rtmsg {
+            rtm_family: family(N),
+            rtm_dst_len: prefix,
+            rtm_src_len: 0,
+            rtm_tos: 0,
+            rtm_table: table,
+            rtm_protocol: nl::RTPROT_BOOT as u8,
+            rtm_scope: scope,
+            rtm_type: kind,
+            rtm_flags: 0,
+        };
+        let body = Route {
+            message,
+            interface: Attribute::new(nl::rtattr_type_t::RTA_OIF as u32, interface),
+            destination: Attribute::new(nl::rtattr_type_t::RTA_DST as u32, destination),
+        };
+        Request::new(nl::RTM_NEWROUTE as u32, body)
+    }
+}
+
+/// A socket for these requests.
+pub struct Control(OwnedFd);
+
 impl Control {
-    /// A datagram socket of IPv4.
-    pub fn ipv4() -> Result<Control> {
-        socket(net::AF_INET, net::SOCK_DGRAM).map(Control)
-    }
-
-    /// A datagram socket of IPv6; EAFNOSUPPORT where the kernel has none.
-    pub fn ipv6() -> Result<Control> {
-        socket(net::AF_INET6, net::SOCK_DGRAM).map(Control)
-    }
-
-    /// Makes a change.
-    pub fn make(&self, change: &Change) -> Result<()> {
-        let mut argument = InterfaceRequest {
-            name: change.interface,
-            name_rest: [0; 8],
-            value: change.value,
-            value_rest: [0; 16],
-        };
-        // SAFETY: these requests read one ifreq.
-        unsafe { self.ioctl(change.request, &raw mut argument as usize) }
-    }
-
-    /// SIOCADDRT: sends packets for `destination`/`mask` to `interface`.
-    #[inline(never)]
-    pub fn add_route(&self, interface: &CStr, destination: [u8; 4], mask: [u8; 4]) -> Result<()> {
-        // SAFETY: integers and a pointer, that may all be zero; so are those that are not used.
-        let mut route: Route = unsafe { core::mem::zeroed() };
-        route.destination = ipv4_address(destination);
-        route.netmask = ipv4_address(mask);
-        route.flags = RTF_UP;
-        route.device = interface.as_ptr();
-        // SAFETY: SIOCADDRT reads one rtentry, whose device is a NUL-ended string.
-        unsafe { self.ioctl(io::SIOCADDRT, &raw mut route as usize) }
-    }
-
-    /// bind(2) of an IPv6 socket to an address, any port: EADDRNOTAVAIL where it cannot be used.
-    pub fn bind_ipv6(&self, address: [u8; 16]) -> Result<()> {
-        let name = net::sockaddr_in6 {
-            sin6_family: net::AF_INET6 as u16,
-            sin6_port: 0,
-            sin6_flowinfo: 0,
-            sin6_addr: ipv6_address(address),
-            sin6_scope_id: 0,
-        };
+    /// Opens it, in the network that this process is in.
+    pub fn open() -> Result<Control> {
+        // These two flags are O_CLOEXEC and O_NONBLOCK on every processor.
+        let kind = net::SOCK_RAW | k::O_CLOEXEC | k::O_NONBLOCK;
         let arguments = [
-            self.0.fd().raw(),
-            &raw const name as usize,
-            size_of_val(&name),
+            net::AF_NETLINK as usize,
+            kind as usize,
+            nl::NETLINK_ROUTE as usize,
         ];
-        // SAFETY: the kernel reads one sockaddr_in6.
-        unsafe { run3(k::__NR_bind, arguments) }
+        // SAFETY: numbers only.
+        let socket = unsafe { call3(k::__NR_socket, arguments) };
+        socket.map(|fd| Control(OwnedFd::from_raw(fd)))
     }
 
-    /// SIOCSIFADDR on an IPv6 socket: adds an address to the interface with that index.
-    pub fn add_ipv6_address(&self, index: i32, address: [u8; 16], prefix: u32) -> Result<()> {
-        let mut request = net::in6_ifreq {
-            ifr6_addr: ipv6_address(address),
-            ifr6_prefixlen: prefix,
-            ifr6_ifindex: index,
-        };
-        // SAFETY: on an IPv6 socket this reads one in6_ifreq.
-        unsafe { self.ioctl(io::SIOCSIFADDR, &raw mut request as usize) }
+    /// Has the kernel do what the requests say, one after the other, whatever becomes of those before.
+    pub fn send<Requests>(&self, requests: &Requests) -> Result<()> {
+        let address = core::ptr::from_ref(requests) as usize;
+        let arguments = [self.0.fd().raw(), address, size_of::<Requests>()];
+        // SAFETY: the kernel reads what is borrowed.
+        unsafe { run3(k::__NR_write, arguments) }
     }
 
-    /// # Safety
-    /// `argument` is the address of what `request` reads and writes.
-    unsafe fn ioctl(&self, request: u32, argument: usize) -> Result<()> {
-        let arguments = [self.0.fd().raw(), request as usize, argument];
-        // SAFETY: the caller's promise.
-        unsafe { run3(k::__NR_ioctl, arguments) }
+    /// The answer to the next of them: none where it was done, or why not.
+    ///
+    /// # Errors
+    /// EAGAIN where there is no answer: all come before the sending ends.
+    pub fn answer(&self) -> Result<Option<Errno>> {
+        // A header, the error, and the request, which is of no interest.
+        let mut words = [0u8; 128];
+        let length = fd::read(self.0.fd(), &mut words)?;
+        let [
+            _,
+            _,
+            _,
+            _,
+            low,
+            high,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            a,
+            b,
+            c,
+            d,
+            ..,
+        ] = words;
+        let is_answer = length >= 20 && u16::from_ne_bytes([low, high]) == nl::NLMSG_ERROR as u16;
+        match i32::from_ne_bytes([a, b, c, d]) {
+            _ if !is_answer => Err(Errno::EINVAL),
+            0 => Ok(None),
+            errno => Ok(Some(Errno::from_raw(errno.unsigned_abs() as usize))),
+        }
     }
-}
-
-fn ipv6_address(address: [u8; 16]) -> net::in6_addr {
-    net::in6_addr {
-        in6_u: net::in6_addr__bindgen_ty_1 { u6_addr8: address },
-    }
-}
-
-fn ipv4_address(address: [u8; 4]) -> net::sockaddr_in {
-    net::sockaddr_in {
-        sin_family: net::AF_INET as u16,
-        sin_port: 0,
-        sin_addr: net::in_addr {
-            s_addr: u32::from_ne_bytes(address),
-        },
-        __pad: [0; 8],
-    }
-}
-
-/// struct sockaddr_in as bytes: family in the machine's order, port, address.
-const fn ipv4_bytes([a, b, c, d]: [u8; 4]) -> [u8; 8] {
-    let [low, high] = (net::AF_INET as u16).to_ne_bytes();
-    [low, high, 0, 0, a, b, c, d]
-}
-
-fn socket(family: u32, kind: u32) -> Result<OwnedFd> {
-    // SOCK_CLOEXEC is O_CLOEXEC on every processor.
-    let kind = kind | k::O_CLOEXEC;
-    // SAFETY: numbers only.
-    unsafe { call3(k::__NR_socket, [family as usize, kind as usize, 0]) }.map(OwnedFd::from_raw)
 }
 
 /// socketpair(2) of two ends that keep messages apart and notice each other's end. unix(7).
