@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::step::{At, Failure, Step};
-use crate::sys::ids::{self, Capabilities, Ids, LENT};
+use crate::sys::ids::{self, Capabilities, LENT};
 use crate::sys::packed::Packed;
 use crate::sys::{Errno, Result};
 
@@ -47,8 +47,8 @@ impl Caller {
     fn read() -> Result<Option<Caller>> {
         let (users, groups) = (ids::user_ids()?, ids::group_ids()?);
         let capabilities = ids::capabilities()?;
-        let is_set_id = users != Ids::all(users.real);
-        if groups != Ids::all(groups.real)
+        let is_set_id = !users.are_all(users.real);
+        if !groups.are_all(groups.real)
             || is_set_id && (users.real == 0 || users.effective != 0 || !cfg!(feature = "set-id"))
         {
             return Ok(None);

@@ -6,7 +6,7 @@ use crate::caller::{Authority, Caller};
 use crate::plan::Plan;
 use crate::status;
 use crate::step::{At, Failure, Step};
-use crate::sys::ids::{self, Capabilities, Ids, LENT, LENT_IN_FORCE};
+use crate::sys::ids::{self, Capabilities, LENT, LENT_IN_FORCE};
 use crate::sys::process;
 use crate::sys::{Errno, Result as SysResult, fs};
 
@@ -201,15 +201,15 @@ pub fn renounce() {
 
 fn renounce_all() -> SysResult<()> {
     let (users, groups) = (ids::user_ids()?, ids::group_ids()?);
-    if users == Ids::all(0) {
+    if users.are_all(0) {
         return Ok(());
     }
     // Ids that are not lent are left alone: in a user namespace without a map they are nobody's, which
     // cannot be set.
-    if groups != Ids::all(groups.real) {
+    if !groups.are_all(groups.real) {
         ids::set_group_id(groups.real)?;
     }
-    if users != Ids::all(users.real) {
+    if !users.are_all(users.real) {
         ids::set_user_id(users.real)?;
     }
     give_up_capabilities()

@@ -8,7 +8,7 @@ use super::{Result, call3, run3};
 use crate::arch::numbers as nr;
 
 /// Real, effective and saved id.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ids {
     /// Real.
     pub real: u32,
@@ -19,14 +19,10 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// The same id three times.
+    /// Whether all three are this one.
     #[must_use]
-    pub const fn all(id: u32) -> Ids {
-        Ids {
-            real: id,
-            effective: id,
-            saved: id,
-        }
+    pub fn are_all(&self, id: u32) -> bool {
+        self.real == id && self.effective == id && self.saved == id
     }
 }
 
@@ -41,7 +37,11 @@ pub fn group_ids() -> Result<Ids> {
 }
 
 fn three_ids(number: u32) -> Result<Ids> {
-    let mut ids = Ids::all(u32::MAX);
+    let mut ids = Ids {
+        real: u32::MAX,
+        effective: u32::MAX,
+        saved: u32::MAX,
+    };
     let arguments = [
         &raw mut ids.real as usize,
         &raw mut ids.effective as usize,
@@ -56,14 +56,14 @@ fn three_ids(number: u32) -> Result<Ids> {
 #[must_use]
 #[inline(never)]
 pub fn has_only_user_id(id: u32) -> bool {
-    user_ids() == Ok(Ids::all(id))
+    user_ids().is_ok_and(|ids| ids.are_all(id))
 }
 
 /// Whether real, effective and saved gid are this one.
 #[must_use]
 #[inline(never)]
 pub fn has_only_group_id(id: u32) -> bool {
-    group_ids() == Ok(Ids::all(id))
+    group_ids().is_ok_and(|ids| ids.are_all(id))
 }
 
 /// setresuid(2): real, effective, saved.
