@@ -149,7 +149,6 @@ pub fn first_missing(permitted: Capabilities) -> Packed {
 
 /// All sets of a process, as capget(2) and capset(2) have them in version 3: effective, permitted,
 /// inheritable, of the first 32 and then of the others.
-#[derive(PartialEq, Eq)]
 pub struct CapabilitySets([u32; 6]);
 
 impl CapabilitySets {
@@ -198,7 +197,7 @@ pub fn capabilities() -> Result<CapabilitySets> {
 /// Whether these are permitted and in force, and no other, and none is inheritable.
 #[must_use]
 pub fn has_only_capabilities(set: Capabilities) -> bool {
-    capabilities() == Ok(CapabilitySets([set, set, 0, 0, 0, 0]))
+    capabilities().is_ok_and(|sets| sets.0 == [set, set, 0, 0, 0, 0])
 }
 
 /// capset(2): these, and no other; none is inheritable.
