@@ -275,9 +275,8 @@ pub const NAME: Packed = packed!("/proc/%/comm");
 pub fn process_text(pid: Pid, file: Packed, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut path = Line::new();
     path.number(file, pid.number().into());
-    let file = fd::openat(Fd::CWD, path.0.as_cstr(), fd::Mode::Read).ok()?;
-    let length = fd::read(file.fd(), buffer).ok()?;
-    buffer.get(..length.checked_sub(1)?)
+    let text = fd::read_file(path.0.as_cstr(), buffer).ok()?;
+    text.split_last().map(|(_, text)| text)
 }
 
 /// The line about leftovers that are killed, if there are any.

@@ -6,9 +6,9 @@
 use core::ffi::CStr;
 
 use crate::caller::Caller;
-use crate::sys::fd::{self, Fd, Mode};
+use crate::sys::fd;
 use crate::sys::packed::{Packed, packed};
-use crate::sys::{fs, ids};
+use crate::sys::{fs, ids, words};
 
 /// The reason, where the program is installed to lend something; otherwise nothing.
 #[must_use]
@@ -37,13 +37,6 @@ pub fn why_nothing(caller: &Caller, program: Option<&CStr>) -> Packed {
 /// TracerPid of /proc/self/status. proc_pid_status(5).
 fn is_traced() -> bool {
     let mut text = [0; 1024];
-    let Ok(file) = fd::openat(Fd::CWD, c"/proc/self/status", Mode::Read) else {
-        return false;
-    };
-    let length = fd::read(file.fd(), &mut text).unwrap_or(0);
-    let mut lines = text
-        .get(..length)
-        .unwrap_or_default()
-        .split(|byte| *byte == b'\n');
-    lines.any(|line| line.starts_with(b"TracerPid:") && !line.ends_with(b"\t0"))
+    let text = fd::read_file(c"/proc/self/status", &mut text);
+    words::sum(text.unwrap_or_default(), b"TracerPid:") != 0
 }

@@ -145,6 +145,14 @@ pub fn read_from_start(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
     read(fd, buffer)
 }
 
+/// Opens a file, reads from it once and closes it; gives what was read. For the kernel's own files.
+#[inline(never)]
+pub fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+    let file = openat(Fd::CWD, path, Mode::Read)?;
+    let length = read(file.fd(), buffer)?;
+    Ok(buffer.get(..length).unwrap_or_default())
+}
+
 /// lseek(2) to the beginning.
 pub fn rewind(fd: Fd) -> Result<()> {
     // SAFETY: numbers only.

@@ -84,6 +84,36 @@ pub fn parse_number(text: &[u8], base: u8, highest: u32) -> Result<u32, NotNumbe
     }
 }
 
+/// The sum of all numbers behind `key`: `key 1`, `key=1`. The first number, where that is empty.
+#[must_use]
+pub fn sum(text: &[u8], key: &[u8]) -> u64 {
+    let (mut sum, mut before) = (0u64, &b""[..]);
+    for word in parts(text, b' ') {
+        let name = part(word, b'=', 0);
+        if before == key {
+            sum = sum.wrapping_add(number(name));
+        }
+        if name == key {
+            sum = sum.wrapping_add(number(part(word, b'=', 1)));
+        }
+        before = name;
+    }
+    sum
+}
+
+/// What the kernel wrote; 0 for what is no number.
+fn number(word: &[u8]) -> u64 {
+    let mut number = 0u64;
+    for byte in word {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return 0;
+        }
+        number = number.wrapping_mul(10).wrapping_add(digit.into());
+    }
+    number
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +133,29 @@ mod tests {
             parts(b"a b\tc\nd:", b' ').collect::<Vec<_>>(),
             [&b"a"[..], b"b", b"c", b"d:"]
         );
+    }
+
+    #[test]
+    fn what_follows_a_key_is_added_up() {
+        let io = "8:0 rbytes=1 wbytes=2 rios=1 wios=0 dbytes=0\n8:16 rbytes=10 wbytes=20 rios=1\n";
+        for (text, key, expected) in [
+            ("usage_usec 5\nuser_usec 3\nsystem_usec 2\n", "user_usec", 3),
+            (
+                "low 0\noom 7\noom_kill 2\noom_group_kill 1\n",
+                "oom_kill",
+                2,
+            ),
+            (io, "rbytes", 11),
+            (io, "wbytes", 22),
+            ("", "rbytes", 0),
+            ("123456789012\n", "", 123_456_789_012),
+            ("max\n", "", 0),
+        ] {
+            assert_eq!(
+                sum(text.as_bytes(), key.as_bytes()),
+                expected,
+                "{key}: {text}"
+            );
+        }
     }
 }
