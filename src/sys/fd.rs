@@ -53,7 +53,8 @@ pub struct OwnedFd(Fd);
 impl OwnedFd {
     /// Takes over what a system call returned.
     pub(super) fn from_raw(number: usize) -> OwnedFd {
-        OwnedFd(Fd::new(number as isize))
+        // Never negative, so that the complement has this bit already: no branch for zero.
+        OwnedFd(Fd(NonZeroIsize::MIN | !(number as isize)))
     }
 
     /// Keeps it open for the rest of the process's life; execve(2) closes it.
@@ -215,8 +216,11 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let arguments = [ends.as_mut_ptr() as usize, k::O_CLOEXEC as usize, 0];
     // SAFETY: the kernel writes two ints.
     unsafe { call3(k::__NR_pipe2, arguments) }?;
-    let [read, write] = ends.map(|end| OwnedFd::from_raw(end as usize));
-    Ok((read, write))
+    let [read, write] = ends;
+    Ok((
+        OwnedFd::from_raw(read as usize),
+        OwnedFd::from_raw(write as usize),
+    ))
 }
 
 /// A descriptor that the caller opened and named, for this program alone: COMMAND does not get it,
