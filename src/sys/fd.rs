@@ -24,14 +24,20 @@ impl Fd {
     pub const CWD: Fd = Fd::new(k::AT_FDCWD as isize);
 
     /// No descriptor: poll passes it over, every other system call says EBADF.
-    pub const NONE: Fd = Fd::new(-1);
+    pub const NONE: Fd = Fd::new(-2);
 
+    /// Of a constant; none is -1.
     const fn new(number: isize) -> Fd {
         match NonZeroIsize::new(!number) {
             Some(complement) => Fd(complement),
-            // -1 has no complement to be kept; as an int this is -1, too.
-            None => Fd(NonZeroIsize::MIN),
+            None => Fd(NonZeroIsize::MAX),
         }
+    }
+
+    /// Of what a system call returned: not negative, so that its complement has the highest bit, and
+    /// there is no branch for zero.
+    fn from_raw(number: usize) -> Fd {
+        Fd(NonZeroIsize::MIN | !(number as isize))
     }
 
     /// As a system call's argument: sign-extended, as the kernel expects an int.
@@ -41,10 +47,13 @@ impl Fd {
 
     /// The number.
     #[must_use]
-    pub fn number(self) -> i32 {
+    pub const fn number(self) -> i32 {
         !self.0.get() as i32
     }
 }
+
+// Whatever the width of a pointer: poll would answer for a positive one at once.
+const _: () = assert!(Fd::NONE.number() == -2);
 
 /// A descriptor of the program's own, closed when dropped.
 #[derive(Debug)]
@@ -53,8 +62,7 @@ pub struct OwnedFd(Fd);
 impl OwnedFd {
     /// Takes over what a system call returned.
     pub(super) fn from_raw(number: usize) -> OwnedFd {
-        // Never negative, so that the complement has this bit already: no branch for zero.
-        OwnedFd(Fd(NonZeroIsize::MIN | !(number as isize)))
+        OwnedFd(Fd::from_raw(number))
     }
 
     /// Keeps it open for the rest of the process's life; execve(2) closes it.
@@ -228,7 +236,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 #[must_use]
 pub fn given(word: &[u8]) -> Option<Fd> {
     let number = parse_number(word, 10, i32::MAX as u32).ok()?;
-    let fd = Fd::new(number as isize);
+    let fd = Fd::from_raw(number as usize);
     let arguments = [fd.raw(), k::F_GETFL as usize, 0];
     // SAFETY: numbers only.
     let flags = unsafe { call3(k::__NR_fcntl, arguments) }.ok()? as u32;
