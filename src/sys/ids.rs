@@ -69,7 +69,7 @@ pub fn has_only_group_id(id: u32) -> bool {
 /// setresuid(2): real, effective, saved.
 #[inline(never)]
 pub fn set_user_ids(real: u32, effective: u32, saved: u32) -> Result<()> {
-    let arguments = [real, effective, saved].map(|id| id as usize);
+    let arguments = [real as usize, effective as usize, saved as usize];
     // SAFETY: numbers only.
     unsafe { run3(nr::__NR_setresuid, arguments) }
 }

@@ -56,7 +56,7 @@ pub fn wait(fd: Fd, event: Event, timeout: Microseconds) -> Result<Option<Fd>> {
 
 /// Waits until one of two is readable. The second one, if it is.
 pub fn wait_for_two(one: Fd, two: Fd) -> Result<Option<Fd>> {
-    let mut entries = [one, two].map(|fd| entry(fd, Event::Readable));
+    let mut entries = [entry(one, Event::Readable), entry(two, Event::Readable)];
     ppoll(&mut entries, None)?;
     let [_, second] = entries;
     Ok((second.revents != 0).then_some(two))
