@@ -283,11 +283,9 @@ pub fn close_all_but(kept: &[Fd], more: &[Fd]) -> Result<()> {
     loop {
         // Higher than any that the kernel gives.
         let mut next = i32::MAX;
-        for fds in [kept, more] {
-            for fd in fds {
-                if (first..next).contains(&fd.number()) {
-                    next = fd.number();
-                }
+        for fd in kept.iter().chain(more) {
+            if (first..next).contains(&fd.number()) {
+                next = fd.number();
             }
         }
         if next > first {
