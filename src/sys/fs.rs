@@ -100,17 +100,18 @@ const _: () = assert!(
         && offset_of!(k::statx, stx_mode) == 28
 );
 
-/// statx(2): the uid that owns a file in a directory, or with an empty name the directory.
+/// statx(2): the uid that owns a file in a directory, or with an empty name the directory. As wide as
+/// a register, and so returned in one.
 #[inline(never)]
-pub fn owner(directory: Fd, name: &CStr) -> Result<u32> {
+pub fn owner(directory: Fd, name: &CStr) -> Result<usize> {
     let mut status = MaybeUninit::zeroed();
-    statx(directory, name, &mut status).map(|status| status.stx_uid)
+    statx(directory, name, &mut status).map(|status| status.stx_uid as usize)
 }
 
 /// Whether this uid owns it, and it is there.
 #[must_use]
 pub fn is_owned_by(directory: Fd, name: &CStr, uid: u32) -> bool {
-    owner(directory, name) == Ok(uid)
+    owner(directory, name) == Ok(uid as usize)
 }
 
 /// Whether the file has root's set-user-id bit.
