@@ -54,16 +54,19 @@ fn three_ids(number: u32) -> Result<Ids> {
 
 /// Whether real, effective and saved uid are this one.
 #[must_use]
-#[inline(never)]
 pub fn has_only_user_id(id: u32) -> bool {
-    user_ids().is_ok_and(|ids| ids.are_all(id))
+    has_only(nr::__NR_getresuid, id)
 }
 
 /// Whether real, effective and saved gid are this one.
 #[must_use]
-#[inline(never)]
 pub fn has_only_group_id(id: u32) -> bool {
-    group_ids().is_ok_and(|ids| ids.are_all(id))
+    has_only(nr::__NR_getresgid, id)
+}
+
+#[inline(never)]
+fn has_only(number: u32, id: u32) -> bool {
+    three_ids(number).is_ok_and(|ids| ids.are_all(id))
 }
 
 /// setresuid(2): real, effective, saved.
