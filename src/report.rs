@@ -76,7 +76,7 @@ impl Report {
             let [file, _, words @ ..] = member else {
                 continue;
             };
-            let file = files.get(usize::from(file - b'0')).copied();
+            let file = files.get(usize::from(file.wrapping_sub(b'0'))).copied();
             let Ok(length) = fd::read_from_start(file.unwrap_or(Fd::NONE), &mut text) else {
                 continue;
             };
