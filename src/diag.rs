@@ -128,18 +128,19 @@ impl Line {
 
 /// `unable to STEP: MEANING (ERRNO NAME)`, and what to do.
 pub fn failure(failure: Failure) {
-    let mut line = Line::new();
-    line.unable_to_step(failure);
-    line.advice(advice(failure));
-    line.send(packed!("\n"));
+    tell(failure, packed!(""));
 }
 
 /// The same of a box that cannot be had, and why the program's file lent nothing to make it with.
 pub fn no_box(failure: Failure, plan: &Plan) {
+    tell(failure, lent::why_nothing(&plan.caller, plan.program));
+}
+
+#[inline(never)]
+fn tell(failure: Failure, why: Packed) {
     let mut line = Line::new();
     line.unable_to_step(failure);
     line.advice(advice(failure));
-    let why = lent::why_nothing(&plan.caller, plan.program);
     if !why.is_empty() {
         line.advice(packed!("its set-id bit or capabilities had no effect: "));
         line.text(why);
