@@ -757,14 +757,10 @@ impl Pids {
             (self.number, self.broken) = (0, false);
             return pid;
         }
-        let digit = if byte.is_ascii_digit() {
-            Some(u32::from(byte - b'0'))
-        } else {
-            None
-        };
-        let number = digit.and_then(|digit| self.number.checked_mul(10)?.checked_add(digit));
-        self.broken |= number.is_none();
-        self.number = number.unwrap_or(0);
+        let digit = byte.wrapping_sub(b'0');
+        self.broken |= digit > 9;
+        // The highest number, where it is too large, is no pid.
+        self.number = self.number.saturating_mul(10).saturating_add(digit.into());
         None
     }
 }
