@@ -95,6 +95,7 @@ pub fn take_up_root(caller: &Caller) -> SysResult<()> {
 
 /// Becomes whom COMMAND runs as, for good, and checks it. A root caller that asks for nobody else
 /// has nothing to give up.
+#[inline(never)]
 pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
     let caller = &plan.caller;
     if let Some(mask) = plan.umask {
@@ -171,6 +172,7 @@ pub fn retire_as_guard(caller: &Caller) -> Result<(), Failure> {
     become_root().at(Step::DropCapabilities)
 }
 
+#[inline(never)]
 fn become_root() -> SysResult<()> {
     ids::set_groups(&[])?;
     ids::set_group_id(0)?;
