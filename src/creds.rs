@@ -112,7 +112,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
 
     // Groups first, then the group id, then the user id: each needs what the next one takes away.
     let (mut uid, mut gid) = (caller.uid, caller.gid);
-    if let Some(identity) = plan.identity() {
+    if let Some(identity) = &plan.identity {
         ids::set_groups(identity.groups.as_slice()).at(Step::SetGroups)?;
         gid = identity.gid.unwrap_or(gid);
         ids::set_group_id(gid).at(Step::SetGroup)?;
@@ -128,7 +128,7 @@ pub fn drop_privileges(plan: &Plan) -> Result<Dropped, Failure> {
         ids::set_no_new_privileges().at(Step::ForbidPrivileges)?;
         prove_no_new_privileges().at(Step::VerifyDrop)?;
     }
-    if let Some(identity) = plan.identity() {
+    if let Some(identity) = &plan.identity {
         prove_groups(gid, identity.groups.as_slice()).at(Step::VerifyDrop)?;
     }
     if uid != 0 {

@@ -80,8 +80,6 @@ pub struct Plan {
     pub best_effort: bool,
     /// Do not name leftovers.
     pub quiet: bool,
-    /// COMMAND runs as `identity` says.
-    has_identity: bool,
     /// Who asks for it.
     pub caller: Caller,
     /// Where the report goes, if it is wanted.
@@ -100,7 +98,8 @@ pub struct Plan {
     pub random: [u8; 16],
     /// The first part of the control group's name.
     pub group_name: Name,
-    identity: Identity,
+    /// Whom COMMAND runs as, where that is not the caller. Its four KiB are touched only then.
+    pub identity: Option<Identity>,
 }
 
 impl Plan {
@@ -111,7 +110,6 @@ impl Plan {
             isolation: Isolation::default(),
             best_effort: false,
             quiet: false,
-            has_identity: false,
             caller,
             report: None,
             began: 0,
@@ -124,18 +122,8 @@ impl Plan {
             program: start.program,
             random: start.random,
             group_name: Name::new(),
-            identity: Identity {
-                uid: None,
-                gid: None,
-                groups: Groups::new(),
-            },
+            identity: None,
         }
-    }
-
-    /// Whom COMMAND runs as, where that is not the caller.
-    #[must_use]
-    pub fn identity(&self) -> Option<&Identity> {
-        self.has_identity.then_some(&self.identity)
     }
 
     /// Whether somebody has to wait for the command. Whom root hands over to has a session of its
@@ -150,7 +138,7 @@ impl Plan {
     /// The other user whom root hands over to, who must not reach back.
     #[must_use]
     pub fn handed_to(&self) -> Option<u32> {
-        let user = self.identity().and_then(|identity| identity.uid);
+        let user = self.identity.as_ref().and_then(|identity| identity.uid);
         user.filter(|uid| self.caller.uid == 0 && *uid != 0)
     }
 
@@ -192,8 +180,11 @@ impl Plan {
         if user.is_none() && group.is_none() && groups.is_none() {
             return Ok(());
         }
-        self.has_identity = true;
-        let identity = &mut self.identity;
+        let identity = self.identity.insert(Identity {
+            uid: None,
+            gid: None,
+            groups: Groups::new(),
+        });
         if let Some(word) = user {
             let uid = find(request, Opt::User, word)?;
             identity.uid = Some(uid);
