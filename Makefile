@@ -36,7 +36,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0
 
 .PHONY: all test test-installed check fmt clippy fuzz sanitize faults faults-sample soak portage-test \
-	completions-test recipes-test dist dist-test bench kernels cross cross-test msrv build-variants size \
+	completions-test recipes-test dist dist-test bench kernels cross cross-test cross-system msrv build-variants size \
 	install install-setuid install-caps may-lend clean help
 
 all: ## build the program: target/release/phasebox (SETUID=no: one that refuses to run set-id)
@@ -101,6 +101,9 @@ cross: ## build for every processor, and the README's table of them (on Debian; 
 
 cross-test: ## the tests, with the program built for other processors (root; fetches qemu-user)
 	tests/cross/run test
+
+cross-system: ## tests in Debian's kernel for other processors, in QEMU (root; fetches all of it)
+	tests/cross/run system
 
 msrv: ## build with the oldest Rust that the README promises (fetches it)
 	tests/cross/run msrv
